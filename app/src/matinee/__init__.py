@@ -1,0 +1,1 @@
+"""Matinee's app: ask questions of your own documents and see where each answer comes from."""

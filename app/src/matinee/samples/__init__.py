@@ -1,0 +1,1 @@
+"""The document which comes with the app, and its source."""
