@@ -98,19 +98,18 @@ parameters:
     OLD_SETTING: removed
 """
 
+import contextlib
 import re
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any
 
-try:
+with contextlib.suppress(ImportError):  # AnsibleAWSModule reports a missing library
     from botocore.exceptions import BotoCoreError, ClientError
-except ImportError:  # AnsibleAWSModule reports the missing library
-    pass
 
 from ansible.module_utils.aws_errors import explain
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     ansible_dict_to_boto3_tag_list,
     boto3_tag_list_to_ansible_dict,
@@ -210,8 +209,8 @@ def fill_in(
     missing = [name for name in without if name not in stored and name not in optional]
     if missing:
         raise InvalidDeclarationError(
-            f"Nothing was changed. No value is given or stored for {', '.join(missing)}. Give one in `secrets`; "
-            f"where that reads your environment, run `export {missing[0]}=...` first. "
+            f"Nothing was changed. No value is given or stored for {', '.join(missing)}. Give one in "
+            f"`secrets`; where that reads your environment, run `export {missing[0]}=...` first. "
             "A secret the app can do without belongs in `optional`."
         )
     actions = {name: "kept" if name in stored else "skipped" for name in without}
@@ -251,7 +250,7 @@ def is_change(action: str) -> bool:
 
 
 @AWSRetry.jittered_backoff()
-def read_pages(client: Any, path: str) -> list[dict[str, Any]]:
+def read_pages(client: RetryingBotoClientWrapper, path: str) -> list[dict[str, Any]]:
     """Read every page (AWS gives 10 parameters at a time)."""
     pages = client.get_paginator("get_parameters_by_path").paginate(
         Path=path, Recursive=True, WithDecryption=True
@@ -259,7 +258,7 @@ def read_pages(client: Any, path: str) -> list[dict[str, Any]]:
     return pages.build_full_result()["Parameters"]
 
 
-def describe(client: Any, path: str) -> dict[str, Parameter]:
+def describe(client: RetryingBotoClientWrapper, path: str) -> dict[str, Parameter]:
     """Read what is stored under the path, by name relative to it."""
     return {
         found["Name"].removeprefix(f"{path}/"): Parameter(found["Type"], found["Value"])
@@ -267,7 +266,9 @@ def describe(client: Any, path: str) -> dict[str, Parameter]:
     }
 
 
-def missing_tags(client: Any, path: str, names: list[str], tags: Tags) -> dict[str, Tags]:
+def missing_tags(
+    client: RetryingBotoClientWrapper, path: str, names: list[str], tags: Tags
+) -> dict[str, Tags]:
     """Find the stored parameters that do not carry all the tags, and which they lack."""
     lacking = {}
     for name in names if tags else []:
@@ -280,7 +281,9 @@ def missing_tags(client: Any, path: str, names: list[str], tags: Tags) -> dict[s
     return lacking
 
 
-def write(client: Any, path: str, name: str, parameter: Parameter, action: str, tags: Tags) -> None:
+def write(
+    client: RetryingBotoClientWrapper, path: str, name: str, parameter: Parameter, action: str, tags: Tags
+) -> None:
     """Create or overwrite one parameter. AWS takes tags only for a new one."""
     if action == "created":
         extra = {"Tags": ansible_dict_to_boto3_tag_list(tags)} if tags else {}
@@ -291,14 +294,14 @@ def write(client: Any, path: str, name: str, parameter: Parameter, action: str, 
     )
 
 
-def remove(client: Any, path: str, names: list[str]) -> None:
+def remove(client: RetryingBotoClientWrapper, path: str, names: list[str]) -> None:
     """Delete parameters; one that is gone already is no error."""
-    for batch in batched(names, DELETE_BATCH):
+    for batch in batched(names, DELETE_BATCH, strict=False):
         client.delete_parameters(Names=[f"{path}/{name}" for name in batch], aws_retry=True)
 
 
 def ensure(
-    client: Any,
+    client: RetryingBotoClientWrapper,
     path: str,
     wanted: dict[str, Parameter],
     stored: dict[str, Parameter],

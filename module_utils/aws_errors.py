@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
-try:
+with contextlib.suppress(ImportError):  # AnsibleAWSModule reports a missing library
     from botocore.exceptions import (
         ClientError,
         CredentialRetrievalError,
@@ -15,8 +16,6 @@ try:
         TokenRetrievalError,
         UnauthorizedSSOTokenError,
     )
-except ImportError:  # AnsibleAWSModule reports the missing library
-    pass
 
 ACCESS_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 BAD_CREDENTIALS = {
@@ -73,5 +72,5 @@ def explain(error: Exception, region: str | None) -> str:
         )
     if code in ACCESS_DENIED:
         right = missing_right(message) or error.operation_name
-        return f"These AWS credentials lack the right {right}. Add it to their IAM policy or use others. AWS says: {message}"
+        return f"These AWS credentials lack the right {right}. Add it to their policy. AWS says: {message}"
     return f"AWS refused {error.operation_name} in region {region}: {code}: {message}"
