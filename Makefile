@@ -1,0 +1,29 @@
+# What to type. Every target installs what it needs.
+.PHONY: help demo test lint bench app clean lock
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+demo: ## See all of it work on this machine: a local AWS, a host that boots, the app at its URL
+	@tools/bootstrap controller
+	@.venv/bin/python -u tools/demo
+
+test: ## Run every check and every test
+	@tools/bootstrap dev
+	@tools/check
+	@pytest
+
+lint: ## Run the static checks alone
+	@tools/bootstrap dev
+	@tools/check
+
+bench: ## Measure, and print the figures as a table
+	@tools/bootstrap dev
+	@.venv/bin/python -u -m bench
+
+clean: ## Take everything down again and leave nothing behind
+	@tools/clean
+
+lock: ## Pin the newest releases that requirements/*.in allow
+	@tools/lock
