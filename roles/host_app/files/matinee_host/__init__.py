@@ -1,0 +1,1 @@
+"""Serve the newest pushed image on this host."""
