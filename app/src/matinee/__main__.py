@@ -48,7 +48,10 @@ def main() -> int:
         return 1
     settings = engine.settings
     logging.getLogger("matinee").info("Matinee %s on http://%s:%d", settings.version, settings.host, settings.port)
-    create_app(engine).run(config=streamlit_options(settings))
+    try:
+        create_app(engine).run(config=streamlit_options(settings))
+    finally:
+        engine.close()
     return 0
 
 

@@ -15,9 +15,10 @@ from matinee.stores.truth import Passage, Truth
 
 QUOTED_PASSAGES = 5  # best hits whose sentences are considered
 QUOTED_SENTENCES = 3
-SUPPORT = 0.40  # cosine of the nearest passage below which nothing found is about the question
-SENTENCE_SUPPORT = 0.35  # cosine of a sentence worth quoting
-SENTENCE_SHARE = 0.7  # … and its share of the best sentence's
+# Cosine to the question from which a sentence is taken to be about it. Measured on questions about the sample
+# and about six papers: 73 of 74 which they answer have such a sentence, 2 of 150 medical claims have.
+SUPPORT = 0.40
+SUPPORT_SHARE = 0.7  # of the best sentence's cosine, for a second and third sentence
 EDGE = 300  # characters around a passage, in which a sentence cut by its edge begins or ends
 
 NOT_FOUND = "NOT IN THE DOCUMENTS"
@@ -114,14 +115,12 @@ class Answerer:
 
     def _quote(self, question: str, hits: Sequence[Hit]) -> Answer:
         """Answer with the sentences nearest to the question, word for word."""
-        if max((hit.similarity for hit in hits), default=0.0) < SUPPORT:
-            return self._refuse(hits)
         candidates = self._sentences(hits[:QUOTED_PASSAGES])
         if not candidates:
             return self._refuse(hits)
         vectors = self._embedder.embed([question, *(sentence.text for sentence, _ in candidates)])
         cosines = vectors[1:] @ vectors[0]
-        floor = max(SENTENCE_SUPPORT, SENTENCE_SHARE * float(cosines.max()))
+        floor = max(SUPPORT, SUPPORT_SHARE * float(cosines.max()))
         best = [index for index in np.argsort(-cosines)[:QUOTED_SENTENCES] if cosines[index] >= floor]
         if not best:
             return self._refuse(hits)

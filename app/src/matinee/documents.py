@@ -14,13 +14,15 @@ from tokenizers import Tokenizer
 
 from matinee.errors import MatineeError
 
-SUFFIXES = (".pdf", ".md", ".markdown", ".txt")
+SUFFIXES = (".pdf", ".md", ".txt", ".markdown")
 PASSAGE_TOKENS = 200  # fits the embedding model's window of 256 with room for what it adds
 OVERLAP_TOKENS = 40
-PAGE_BREAK = "\n\n"
+PAGE_BREAK = "\n"  # a sentence may go on over it
 WRAPPED_SHARE = 0.6  # a line at least this long, against the page's long lines, was wrapped, not ended
 
 _HYPHENATED = re.compile(r"(?<=\w)(?:\ufffe|\x02|\u00ad)\s*(?=\w)|(?<=[a-z])-\n(?=[a-z])")
+_LIST_ITEM = re.compile(r"(?:[•▪●◦*–-]|\d{1,2}[.)])\s")
+_SENTENCE_END = re.compile(r"[.!?:;,][\"”’)\]]*$")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
 
 
@@ -145,9 +147,17 @@ def _unwrap(text: str) -> str:
     long_line = lengths[int(0.9 * (len(lengths) - 1))]
     joined = lines[0]
     for previous, line in zip(lines, lines[1:], strict=False):
-        wrapped = previous and line and len(previous) >= WRAPPED_SHARE * long_line
-        starts_item = re.match(r"(?:[•▪●◦*–-]|\d{1,2}[.)])\s", line)
-        joined += (" " if wrapped and not starts_item else "\n") + line
+        was_long, is_long = (len(item) >= WRAPPED_SHARE * long_line for item in (previous, line))
+        had_ended, ends = (bool(_SENTENCE_END.search(item)) for item in (previous, line))
+        if _LIST_ITEM.match(line):
+            joined += "\n"
+        elif had_ended and not is_long and not ends:
+            joined += "\n\n\n"  # before a heading: the more line breaks, the better a place to split
+        elif not was_long and not had_ended:
+            joined += "\n\n"  # after one
+        else:
+            joined += " " if was_long else "\n"
+        joined += line
     return joined
 
 

@@ -20,7 +20,7 @@ from matinee.stores.truth import StoredDocument
 
 SAMPLE = "guide.pdf"
 SAMPLE_NAME = "A guide to Matinee.pdf"
-CONTEXT = 500  # characters shown before and after a cited passage
+CONTEXT = 350  # characters shown before and after a cited passage
 
 type Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done, from 0 to 1."""
@@ -118,7 +118,9 @@ class Engine:
         """Return a cited passage within the text around it; empty if its document has been removed."""
         passage = citation.passage
         start = max(0, passage.start - CONTEXT)
-        return Extract(self._store.truth.text(passage.document_id, start, passage.end + CONTEXT), start)
+        text = self._store.truth.text(passage.document_id, start, passage.end + CONTEXT)
+        cut = text.find(" ", 0, passage.start - start) + 1 if start else 0  # begin with a whole word
+        return Extract(text[cut:], start + cut)
 
     def health(self) -> dict[str, str | int]:
         """Return the state of the parts; reading it proves that the documents can be read."""

@@ -12,7 +12,7 @@ _BOUNDARY = re.compile(r"(?<=[.!?])[\"”’)\]]*\s+(?=[\"“‘(\[]?[A-Z0-9])")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|vs|etc|al|approx|resp|Figs?|Eqs?|Secs?|Tab|Nos?|Dr|Mr|Mrs|Ms|Prof|St)|\b[A-Z])\.$"
 )
-_WELL_FORMED = re.compile(r"^[\"“‘(\[]?[A-Z0-9].*[.!?][\"”’)\]]*$", re.DOTALL)
+_WELL_FORMED = re.compile(r"^[\"“‘(\[]?[A-Z0-9].*[.!][\"”’)\]]*$", re.DOTALL)
 _MARKDOWN_LEAD = re.compile(r"^\s*(?:#{1,6}\s+|[-*•+]\s+|\d{1,2}[.)]\s+|>\s?)+")
 _MARKDOWN_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKDOWN_MARK = re.compile(r"\*\*|__|`|(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
@@ -32,9 +32,10 @@ def find_sentences(text: str) -> Iterator[Sentence]:
     for block in _BLOCK.finditer(text):
         start = block.start()
         for end in _ends(block.group()):
-            sentence = _readable(text[start : block.start() + end])
+            source = text[start : block.start() + end].rstrip()
+            sentence = _readable(source)
             if SHORTEST <= len(sentence) <= LONGEST and _WELL_FORMED.match(sentence):
-                yield Sentence(sentence, start, block.start() + end)
+                yield Sentence(sentence, start, start + len(source))
             start = block.start() + end
 
 

@@ -1,7 +1,5 @@
 """The ASGI app: the page, /health and /version in one process, because one process owns the data folder."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit
@@ -16,7 +14,7 @@ PAGE = Path(__file__).parent / "ui" / "page.py"
 
 
 def create_app(engine: Engine) -> streamlit.App:
-    """Return the app, which closes the engine when it ends."""
+    """Return the app over an engine."""
 
     async def health(_request: Request) -> JSONResponse:
         return JSONResponse(await run_in_threadpool(engine.health))
@@ -24,9 +22,4 @@ def create_app(engine: Engine) -> streamlit.App:
     async def version(_request: Request) -> JSONResponse:
         return JSONResponse({"version": engine.settings.version})
 
-    @asynccontextmanager
-    async def lifespan(_app: streamlit.App) -> AsyncIterator[None]:
-        yield
-        await run_in_threadpool(engine.close)
-
-    return streamlit.App(PAGE, routes=[Route("/health", health), Route("/version", version)], lifespan=lifespan)
+    return streamlit.App(PAGE, routes=[Route("/health", health), Route("/version", version)])
