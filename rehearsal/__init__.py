@@ -1,0 +1,1 @@
+"""A local AWS with hosts that really boot, for rehearsing the playbooks without an account."""

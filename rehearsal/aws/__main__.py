@@ -1,0 +1,52 @@
+"""The process of the `aws` container: API, image manifests, metadata and reconciler share moto's state."""
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+from .settings import ACCOUNT, Settings
+
+# moto reads these while it is imported
+os.environ["MOTO_ACCOUNT_ID"] = ACCOUNT
+os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).with_name("amis.json"))
+
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import run_simple
+
+from . import gaps, iam, imds
+from .ecr import Registry
+from .instances import Reconciler
+
+
+class RequestHandler(MotoRequestHandler):
+    """moto's, without a line for every request."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Log nothing."""
+
+
+def main() -> None:
+    """Serve until the container is stopped."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it advises against itself for public servers
+    settings = Settings.from_environment()
+    gaps.install(settings.layout)
+    iam.install()
+    registry = Registry(settings, DomainDispatcherApplication(create_backend_app))
+    registry.install()
+    reconciler = Reconciler(settings)
+    reconciler.install()
+    iam.create_administrator()
+    for task in (reconciler.run, imds.serve):
+        threading.Thread(target=task, daemon=True).start()
+    run_simple(str(settings.layout.aws), 80, registry, threaded=True, request_handler=RequestHandler)
+
+
+if __name__ == "__main__":
+    main()

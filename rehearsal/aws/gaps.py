@@ -1,0 +1,123 @@
+"""Where moto's EC2 and IAM differ from AWS in a way the playbooks meet. Each function says what it mends."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.ec2.models import EC2Backend, ec2_backends, elastic_ip_addresses, elastic_network_interfaces
+from moto.ec2.models.elastic_block_store import Volume
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.instances import Instance, InstanceState, Reservation
+from moto.ec2.models.tags import EC2_PREFIX_TO_RESOURCE
+from moto.ec2.models.vpcs import VPC, VPCBackend
+from moto.iam.responses import IamResponse
+
+from .layout import Layout
+from .mend import adds, mends
+from .settings import ACCOUNT
+
+
+def install(layout: Layout) -> None:
+    """Mend moto, before its first request."""
+    _tags_of_elastic_addresses()
+    _snapshot_of_a_volume()
+    _root_device_of_an_instance()
+    _subnet_of_an_instance()
+    _service_specific_credentials()
+    _elastic_address_over_stop_and_start()
+    _elastic_address_after_termination()
+    _default_vpc(layout)
+    _public_addresses(layout)
+
+
+def _tags_of_elastic_addresses() -> None:
+    """DescribeTags does not know the type of an Elastic IP, so that ec2_eip never finds its own."""
+    EC2_PREFIX_TO_RESOURCE["eipalloc"] = "elastic-ip"
+
+
+def _snapshot_of_a_volume() -> None:
+    """A volume made from nothing has an empty snapshot id, not none: ec2_vol_info needs the key."""
+
+    @mends(Volume, "__init__")
+    def init(original: Callable[..., None], volume: Volume, *args: object, **kwargs: object) -> None:
+        original(volume, *args, **kwargs)
+        volume.snapshot_id = volume.snapshot_id or ""
+
+
+def _root_device_of_an_instance() -> None:
+    """The root volume hangs at the device the AMI names, not always at /dev/sda1."""
+
+    @mends(Instance, "setup_defaults")
+    def setup_defaults(_original: object, instance: Instance) -> None:
+        volume = instance.ec2_backend.create_volume(size=8, zone_name=instance.availability_zone)
+        instance.ec2_backend.attach_volume(volume.id, instance.id, instance.root_device_name, True)
+
+
+def _subnet_of_an_instance() -> None:
+    """An instance for which no subnet is named goes to the default one, not to the long gone EC2-Classic."""
+
+    @mends(EC2Backend, "run_instances")
+    def run_instances(
+        original: Callable[..., Reservation], backend: EC2Backend, *args: object, **kwargs: Any
+    ) -> Reservation:
+        interfaces = kwargs.get("nics") or []
+        if not kwargs.get("subnet_id") and not any("SubnetId" in interface for interface in interfaces):
+            subnets = backend.get_default_subnets()
+            kwargs["subnet_id"] = subnets[kwargs.get("placement") or min(subnets)].id
+        return original(backend, *args, **kwargs)
+
+
+def _service_specific_credentials() -> None:
+    """Without this call iam_user state=absent fails: nobody here has any."""
+
+    @adds(IamResponse, "list_service_specific_credentials")
+    def list_service_specific_credentials(_response: IamResponse) -> ActionResult:
+        return ActionResult({"ServiceSpecificCredentials": []})
+
+
+def _elastic_address_over_stop_and_start() -> None:
+    """An Elastic IP stays with a stopped instance; only an address of the common pool is lost."""
+    for method in ("start", "stop"):
+
+        @mends(NetworkInterface, method)
+        def unless_elastic(original: Callable[[NetworkInterface], None], interface: NetworkInterface) -> None:
+            if all(address.eni is not interface for address in interface.ec2_backend.addresses):
+                original(interface)
+
+
+def _elastic_address_after_termination() -> None:
+    """Termination frees the instance's Elastic IP."""
+
+    @mends(Instance, "terminate")
+    def terminate(original: Callable[[Instance], InstanceState], instance: Instance) -> InstanceState:
+        for address in instance.ec2_backend.addresses:
+            if address.instance is instance:
+                instance.ec2_backend.disassociate_address(address=address.public_ip)
+        return original(instance)
+
+
+def _default_vpc(layout: Layout) -> None:
+    """The default VPC is the docker network, so that private addresses are the ones hosts have."""
+
+    @mends(VPCBackend, "create_default_vpc")
+    def create_default_vpc(_original: object, backend: EC2Backend) -> VPC:
+        vpc = backend.create_vpc(cidr_block=str(layout.vpc), is_default=True)
+        for zone, block in zip(backend.describe_availability_zones(), layout.zones, strict=False):
+            backend.create_subnet(vpc_id=vpc.id, cidr_block=str(block), availability_zone=zone.name)
+        return vpc
+
+
+def _public_addresses(layout: Layout) -> None:
+    """Public addresses come from the docker network which stands for the internet, none of them twice."""
+    pool = [str(address) for address in layout.elastic]
+
+    def draw() -> str:
+        taken: set[str | None] = set()
+        for backend in ec2_backends[ACCOUNT].values():
+            taken.update(address.public_ip for address in backend.addresses)
+            taken.update(interface.public_ip for interface in backend.enis.values())
+        return random.choice([address for address in pool if address not in taken])  # noqa: S311
+
+    elastic_ip_addresses.random_ip = draw
+    elastic_network_interfaces.random_public_ip = draw

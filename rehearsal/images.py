@@ -1,0 +1,83 @@
+"""Build the rehearsal's images, each only when its sources or its base have changed."""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import docker
+from docker.errors import ImageNotFound
+
+from rehearsal.progress import follow_build, say
+
+HERE = Path(__file__).parent
+CLOUD = "matinee-cloud"
+HOST = "matinee-host"
+SOURCES_LABEL = "matinee.rehearsal.sources"
+
+
+def build(client: docker.DockerClient, name: str, folder: str, base: str, extra: Sequence[str] = ()) -> None:
+    """Build an image from `images/<folder>`, unless it stands already.
+
+    Args:
+        client: The docker engine.
+        name: The image's name.
+        folder: Folder under `images` with the Dockerfile.
+        base: The image its FROM line names.
+        extra: More paths of this package which its build context holds.
+
+    Raises:
+        RehearsalError: The build fails; the message has its last lines.
+    """
+    files = _files(HERE / "images" / folder, *(HERE / path for path in extra))
+    digest = hashlib.sha256(str(client.images.get(base).id).encode())
+    for path, content in files.items():
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    sources = digest.hexdigest()
+    try:
+        if client.images.get(name).labels.get(SOURCES_LABEL) == sources:
+            say(f"{name}: up to date")
+            return
+    except ImageNotFound:
+        pass
+    context = _archive(files)
+    events = client.api.build(
+        fileobj=context,
+        custom_context=True,
+        tag=name,
+        labels={SOURCES_LABEL: sources},
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    follow_build(f"building {name}", events)
+
+
+def remove(client: docker.DockerClient) -> None:
+    """Remove every image made here, stand-ins for base images included; pulled ones stay."""
+    made = client.images.list(filters={"label": SOURCES_LABEL})
+    # An image after those that are built on it
+    for image in sorted(made, key=lambda one: one.attrs["Created"], reverse=True):
+        for tag in image.tags:
+            say(f"removing image {tag}")
+            client.images.remove(tag)
+
+
+def _files(folder: Path, *extra: Path) -> dict[str, bytes]:
+    found = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
+    for path in extra:
+        inside = [path] if path.is_file() else path.rglob("*")
+        found.update({str(file.relative_to(HERE)): file for file in inside if file.is_file()})
+    return {name: found[name].read_bytes() for name in sorted(found) if "__pycache__" not in name}
+
+
+def _archive(files: dict[str, bytes]) -> io.BytesIO:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    archive.seek(0)
+    return archive
