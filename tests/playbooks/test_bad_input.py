@@ -1,0 +1,102 @@
+"""What goes wrong before or while a stage is set up: a clear message, a failure, and nothing half-made."""
+
+import subprocess
+
+import pytest
+
+from tests.checkout import Checkout
+
+
+def words(text: str) -> str:
+    """Return a text with each run of blanks as one, since messages are wrapped where they are shown."""
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def settings(checkout: Checkout):  # noqa: ANN201
+    """Edit the one file that a user edits, for one test."""
+    path = checkout.path / "inventory/demo/group_vars/all.yml"
+    before = path.read_text()
+    yield checkout.settings
+    path.write_text(before)
+
+
+def assert_nothing_made(rehearsal) -> None:  # noqa: ANN001
+    """Nothing of a stage is in the account."""
+    assert not rehearsal.boto("ecr").describe_repositories()["repositories"]
+    assert not rehearsal.boto("ec2").describe_key_pairs()["KeyPairs"]
+    assert not rehearsal.boto("ec2").describe_addresses()["Addresses"]
+
+
+def test_no_credentials(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+    environment = {
+        name: value
+        for name, value in checkout.environment.items()
+        if name not in ("AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+    }
+    environment |= {"HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+    run = checkout.play("site.yml", environment=environment)
+    assert run.status != 0
+    assert "Give your credentials in one of the usual ways" in words(run.output)
+    assert_nothing_made(rehearsal)
+
+
+def test_wrong_region(rehearsal, checkout: Checkout, settings) -> None:  # noqa: ANN001
+    settings(region="eu-nowhere-1")
+    run = checkout.play("site.yml")
+    assert run.status != 0
+    assert 'There is no region "eu-nowhere-1" that your account can use' in words(run.output)
+    assert_nothing_made(rehearsal)
+
+
+@pytest.mark.parametrize("changes", [{"project": "My_Project"}, {"stage": "x" * 30}, {"project": "-dash"}])
+def test_name_that_aws_would_refuse(rehearsal, checkout: Checkout, settings, changes) -> None:  # noqa: ANN001
+    settings(**changes)
+    run = checkout.play("site.yml")
+    assert run.status != 0
+    assert "AWS would refuse the name" in words(run.output)
+    assert_nothing_made(rehearsal)
+
+
+def test_no_dockerfile(checkout: Checkout, settings) -> None:  # noqa: ANN001
+    settings(app_context="docs", app_dockerfile="")
+    run = checkout.play("push.yml")
+    assert run.status != 0
+    assert "Dockerfile" in run.output
+
+
+def test_docker_not_running(checkout: Checkout) -> None:
+    environment = checkout.environment | {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    run = checkout.play("push.yml", environment=environment)
+    assert run.status != 0
+    assert "Docker" in run.output
+
+
+def test_missing_secret_is_named_before_anything_is_stored(rehearsal, checkout: Checkout, settings) -> None:  # noqa: ANN001
+    settings(app_settings={"MODEL": "small"}, app_optional_secrets=[])
+    run = checkout.play("playbooks/provision.yml")
+    assert run.status != 0
+    assert "OPENAI_API_KEY" in run.output
+    assert not rehearsal.boto("ssm").get_parameters_by_path(Path="/ragstream/demo/env")["Parameters"]
+
+
+def test_emulator_killed_half_way_then_run_again(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+    site = subprocess.Popen(
+        ["ansible-playbook", "site.yml"],
+        cwd=checkout.path,
+        env=checkout.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seen = ""
+    for line in site.stdout or ():
+        seen += line
+        if "TASK [cloud_identity : Role of the host]" in line:
+            rehearsal.kill_emulator()
+    assert site.wait() != 0, seen
+    rehearsal.up()
+    checkout.passes("site.yml")
+    assert checkout.passes("site.yml").changed == 0
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    assert_nothing_made(rehearsal)

@@ -1,0 +1,317 @@
+"""The whole show in the order in which a user sees it: set up, push, start, update, stop, destroy.
+
+Each test goes on where the one before it ended; the rehearsal, the host in it and the browser are real.
+"""
+
+import json
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from playwright.sync_api import Page, expect
+
+from tests.browser import new_page
+from tests.checkout import ROOT, Checkout
+
+SAMPLE = ROOT / "app/src/matinee/samples/guide.pdf"
+SECRET = "sk-matinee-test-4Qz'\"$x\\n"
+REGION = "eu-central-1"
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page in a real browser."""
+    with new_page() as made:
+        yield made
+
+
+def address(checkout: Checkout) -> str:
+    """Return the stage's fixed address as status.yml prints it."""
+    found = re.search(r"url: http://([\d.]+)/", checkout.passes("status.yml").output)
+    assert found
+    return found.group(1)
+
+
+def get(url: str) -> str:
+    """Return what a URL answers with."""
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return answer.read().decode()
+
+
+def on_host(rehearsal, script: str) -> str:  # noqa: ANN001
+    """Run a script as root on the emulated host, as its owner would by SSH, and return what it printed."""
+    return subprocess.run(
+        ["docker", "exec", "-i", rehearsal.host_container(), "sh", "-eu"],
+        input=script,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def refused(call, **arguments: object) -> bool:  # noqa: ANN001
+    """Whether AWS refuses a call for want of a right."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return (
+            "AccessDenied" in error.response["Error"]["Code"]
+            or error.response["Error"]["Code"] == "UnauthorizedOperation"
+        )
+    return False
+
+
+def test_nothing_is_there_before_site(checkout: Checkout) -> None:
+    run = checkout.play("demo-start.yml")
+    assert run.status != 0
+    assert "run ansible-playbook site.yml first" in " ".join(run.output.split())
+
+
+def test_check_mode_predicts_from_nothing(checkout: Checkout) -> None:
+    run = checkout.passes("playbooks/provision.yml", "--check", "--diff")
+    assert run.changed > 5
+    assert not checkout.keys.exists()
+
+
+def test_site_sets_the_stage_up(checkout: Checkout) -> None:
+    environment = checkout.environment | {"OPENAI_API_KEY": SECRET}
+    run = checkout.passes("site.yml", "--diff", "-vv", environment=environment)
+    assert SECRET not in run.output
+    assert "SECRET_ACCESS_KEY=" not in run.output
+    assert (checkout.keys / "github-secrets.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_site_again_changes_nothing(checkout: Checkout) -> None:
+    # The secret is not in this shell: what is stored is kept
+    assert checkout.passes("site.yml").changed == 0
+    assert checkout.passes("site.yml", "--check").changed == 0
+
+
+def test_status_says_what_is_missing(checkout: Checkout) -> None:
+    run = checkout.passes("status.yml")
+    assert "newest_pushed: 'nothing yet: run push.yml'" in run.output
+    assert "state: no-image" in run.output
+
+
+def test_push_needs_the_key_of_ci_and_nothing_else(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+    key = dict(line.split("=", 1) for line in (checkout.keys / "github-secrets.env").read_text().split())
+    config = {"endpoint_url": f"http://127.0.0.1:{rehearsal.port}"}
+    environment = {
+        name: value
+        for name, value in checkout.environment.items()
+        if name not in ("AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
+    } | {"AWS_ENDPOINT_URL": config["endpoint_url"], **key}
+    run = checkout.passes("push.yml", environment=environment)
+    assert "pushed," in run.output
+    assert checkout.version in run.output
+    assert key["AWS_SECRET_ACCESS_KEY"] not in run.output
+
+    session = boto3.Session(key["AWS_ACCESS_KEY_ID"], key["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
+    ssm, ecr, ec2, iam, s3 = (session.client(name, **config) for name in ("ssm", "ecr", "ec2", "iam", "s3"))
+    assert refused(ssm.get_parameter, Name="/ragstream/demo/env/OPENAI_API_KEY", WithDecryption=True)
+    assert refused(ssm.get_parameters_by_path, Path="/ragstream/demo/env", WithDecryption=True)
+    assert refused(ecr.initiate_layer_upload, repositoryName="somebody-elses")
+    assert refused(ecr.batch_delete_image, repositoryName="ragstream-web", imageIds=[{"imageTag": "latest"}])
+    assert refused(ecr.delete_repository, repositoryName="ragstream-web", force=True)
+    assert refused(ec2.describe_instances)
+    assert refused(iam.create_access_key, UserName="github-ragstream-ci")
+    assert refused(s3.list_buckets)
+
+
+def test_push_again_sends_nothing(checkout: Checkout) -> None:
+    run = checkout.passes("push.yml")
+    assert run.changed == 0
+    assert "was there already, nothing sent" in run.output
+
+
+def test_start_serves_the_newest(checkout: Checkout) -> None:
+    run = checkout.passes("demo-start.yml")
+    assert f"serves version {checkout.version}" in run.output
+    assert json.loads(get(f"http://{address(checkout)}/version"))["version"] == checkout.version
+
+
+def test_page_answers_with_a_citation(checkout: Checkout, page: Page) -> None:
+    page.goto(f"http://{address(checkout)}/")
+    page.locator("input[type=file]").first.set_input_files(SAMPLE)
+    expect(page.get_by_text("guide.pdf").first).to_be_visible(timeout=60_000)
+    box = page.get_by_role("textbox").last
+    expect(box).to_be_enabled(timeout=60_000)
+    box.fill("What does an Elastic IP cost?")
+    box.press("Enter")
+    expect(page.get_by_text(re.compile(r"\[1\]|guide\.pdf.*page", re.IGNORECASE)).first).to_be_visible(
+        timeout=60_000
+    )
+
+
+def test_secret_reaches_the_app_and_nothing_else(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+    seen = on_host(rehearsal, 'docker exec matinee-app sh -c \'tr "\\\\0" "\\\\n" < /proc/1/environ\'')
+    assert f"OPENAI_API_KEY={SECRET}" in seen
+    # The pattern does not match itself, so that neither this script nor its trace is found
+    leaks = on_host(
+        rehearsal,
+        """
+        docker inspect matinee-app | grep -c 'sk-matinee-tes[t]' || true
+        journalctl --no-pager | grep -c 'sk-matinee-tes[t]' || true
+        ps axww -o args | grep -c 'sk-matinee-tes[t]' || true
+        grep -rIl 'sk-matinee-tes[t]' /etc /var /root /home /opt /srv /tmp 2>/dev/null | wc -l
+        """,
+    )
+    assert leaks.split() == ["0", "0", "0", "0"]
+    assert (
+        SECRET
+        not in subprocess.run(
+            ["docker", "history", "--no-trunc", f"{rehearsal.registry}/ragstream-web:latest"],
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+
+
+def test_host_may_read_its_own_and_no_more(rehearsal) -> None:  # noqa: ANN001
+    rehearsal.boto("ssm").put_parameter(Name="/ragstream/other/env/KEY", Value="x", Type="SecureString")
+    answers = on_host(
+        rehearsal,
+        """
+        python3 - <<'END'
+import boto3
+from botocore.exceptions import ClientError
+
+def ask(call, **arguments):
+    try:
+        call(**arguments)
+        print("allowed")
+    except ClientError as error:
+        print("refused" if "AccessDenied" in error.response["Error"]["Code"] else error)
+
+ssm, ecr = (boto3.client(name, region_name="eu-central-1") for name in ("ssm", "ecr"))
+ask(ssm.get_parameters_by_path, Path="/ragstream/demo/env", WithDecryption=True)
+ask(ssm.get_parameters_by_path, Path="/ragstream/other/env", WithDecryption=True)
+ask(ssm.put_parameter, Name="/ragstream/demo/env/OPENAI_API_KEY", Value="x", Type="SecureString", Overwrite=True)
+ask(ecr.batch_get_image, repositoryName="ragstream-web", imageIds=[{"imageTag": "latest"}])
+ask(ecr.initiate_layer_upload, repositoryName="ragstream-web")
+ask(ecr.put_image, repositoryName="ragstream-web", imageManifest="{}", imageTag="evil")
+END
+        """,
+    )
+    assert answers.split() == ["allowed", "refused", "refused", "allowed", "refused", "refused"]
+
+
+def test_container_is_unprivileged(rehearsal) -> None:  # noqa: ANN001
+    inspected = json.loads(on_host(rehearsal, "docker inspect matinee-app"))[0]
+    assert inspected["HostConfig"]["CapDrop"] == ["ALL"]
+    assert "no-new-privileges" in " ".join(inspected["HostConfig"]["SecurityOpt"])
+    assert not inspected["HostConfig"]["Privileged"]
+    assert inspected["HostConfig"]["Memory"] == 3 * 1024**3
+    assert on_host(rehearsal, "docker exec matinee-app id -u").strip() != "0"
+    # With a hop limit of 1 the answer of the metadata service does not reach into the container
+    asked = on_host(
+        rehearsal,
+        "docker exec matinee-app python3 -c 'import urllib.request as u; u.urlopen(u.Request("
+        '"http://169.254.169.254/latest/api/token", method="PUT", '
+        'headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"}), timeout=3)\' 2>&1 | tail -1 || true',
+    )
+    assert "timed out" in asked
+
+
+def test_dirty_tree_is_refused(checkout: Checkout) -> None:
+    stray = checkout.path / "app/src/matinee/stray.py"
+    stray.write_text('"""Not committed."""\n')
+    run = checkout.play("push.yml")
+    stray.unlink()
+    assert run.status != 0
+    assert "stray.py" in run.output
+    assert "allow_dirty" in run.output
+
+
+def test_a_small_change_is_a_small_push(checkout: Checkout) -> None:
+    module = checkout.path / "app/src/matinee/__init__.py"
+    module.write_text(module.read_text() + "\n# One more line\n")
+    checkout.commit("One more line")
+    run = checkout.passes("push.yml")
+    sent = re.search(r"pushed, ([\d.]+) MB sent", run.output)
+    assert sent
+    assert float(sent.group(1)) < 1
+    assert f"serves version {checkout.version}" in checkout.passes("demo-start.yml").output
+
+
+def test_stop_and_start_keep_address_and_data(checkout: Checkout, page: Page) -> None:
+    before = address(checkout)
+    checkout.passes("demo-stop.yml")
+    stopped = checkout.passes("status.yml")
+    assert "instance: stopped" in stopped.output
+    with pytest.raises(OSError):
+        get(f"http://{before}/health")
+    checkout.passes("demo-start.yml")
+    assert address(checkout) == before
+    page.goto(f"http://{before}/")
+    expect(page.get_by_text("guide.pdf").first).to_be_visible(timeout=60_000)
+
+
+def test_an_image_that_never_gets_healthy_is_named_with_its_log(checkout: Checkout) -> None:
+    good = (checkout.path / "Dockerfile").read_text()
+    (checkout.path / "Dockerfile").write_text(
+        good + '\nCMD ["sh", "-c", "echo the model file is missing; exit 3"]\nENTRYPOINT []\n'
+    )
+    checkout.commit("Break it")
+    checkout.passes("push.yml")
+    run = checkout.play("demo-start.yml")
+    assert run.status != 0
+    assert "the model file is missing" in run.output
+    checkout.git("revert", "--no-edit", "HEAD")
+    checkout.passes("push.yml")
+    assert f"serves version {checkout.version}" in checkout.passes("demo-start.yml").output
+
+
+def test_carries_any_image(checkout: Checkout, page: Page) -> None:
+    subprocess.run(
+        ["cp", "-r", str(Path(__file__).parents[1] / "apps/plain"), str(checkout.path / "plain")], check=True
+    )
+    checkout.settings(
+        app_context="plain",
+        app_dockerfile="",
+        app_port=8600,
+        app_health_path="/_stcore/health",
+        app_data_path="/var/lib/counter",
+        app_settings={"GREETING": "the audience"},
+    )
+    checkout.commit("Another app")
+    checkout.passes("site.yml")
+    checkout.passes("push.yml")
+    checkout.passes("demo-start.yml")
+    page.goto(f"http://{address(checkout)}/")
+    expect(page.get_by_text("Somebody's own app")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("greeting the audience")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Visits: \d+"))).to_be_visible()
+
+
+def test_destroy_asks_for_the_name(checkout: Checkout) -> None:
+    run = checkout.play("destroy.yml", "-e", "confirm=wrong")
+    assert run.status != 0
+    assert "Nothing was destroyed" in run.output
+    assert "instance: running" in checkout.passes("status.yml").output
+
+
+def test_destroy_leaves_nothing(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    assert "Nothing that carries the stage's tags is left" in run.output
+    ec2, iam = rehearsal.boto("ec2"), rehearsal.boto("iam")
+    states = [
+        instance["State"]["Name"]
+        for reservation in ec2.describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+    ]
+    assert set(states) <= {"terminated"}
+    assert not ec2.describe_addresses()["Addresses"]
+    assert not ec2.describe_key_pairs()["KeyPairs"]
+    assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
+    assert not rehearsal.boto("ecr").describe_repositories()["repositories"]
+    assert not rehearsal.boto("ssm").get_parameters_by_path(Path="/ragstream/demo/env")["Parameters"]
+    assert "github-ragstream-ci" not in [user["UserName"] for user in iam.list_users()["Users"]]
+    assert "ragstream-demo-host" not in [role["RoleName"] for role in iam.list_roles()["Roles"]]
+    assert not checkout.keys.exists()
+    assert checkout.passes("destroy.yml", "-e", "confirm=ragstream").changed == 0
