@@ -9,15 +9,14 @@ from matinee.ui import chat, library
 
 STYLE = """
 <style>
-.block-container { max-width: 52rem; padding-top: 3.5rem; }
+.block-container { max-width: 52rem; padding: 3.5rem 1rem 2rem; }
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
-[data-testid="stBottomBlockContainer"] { padding-bottom: 2.6rem; }
+[data-testid="stBottomBlockContainer"] { max-width: 52rem; padding: 1rem 1rem 2.6rem; }
 .matinee-passage { font-size: .92rem; line-height: 1.6; white-space: pre-line; overflow-wrap: anywhere;
   color: #78716c; margin: 0; }
 .matinee-passage mark { background: #fdf3d7; color: #1c1917; padding: .1rem 0; }
 .matinee-passage mark.quote { background: #fbd38d; }
 .matinee-footer { position: fixed; right: 1rem; bottom: .5rem; z-index: 1000; font-size: .78rem; color: #78716c; }
-@media (max-width: 40rem) { .block-container { padding-left: 1rem; padding-right: 1rem; } }
 </style>
 """
 
