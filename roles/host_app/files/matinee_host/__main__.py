@@ -86,7 +86,7 @@ def run(config: Config) -> ExitCode:
     except SystemExit:
         report(config, Status("stopped"))
         raise
-    report(config, dataclasses.replace(failed, reason=str(failure), log=failure.log_lines))
+    report(config, dataclasses.replace(failed, reason=str(failure), log=failure.container_log))
     return failure.exit_code
 
 
@@ -164,17 +164,18 @@ def serve(
 
 def update(config: Config) -> ExitCode:
     """Make a running host serve the newest pushed image; print the status it comes to."""
+    before = read_status(config.status_file)
     systemctl("start")  # joins a start which is under way
     status = read_status(config.status_file)
     newest = Cloud(config.region).newest_digest(config.repository)
     if newest and status.digest != newest:
         systemctl("restart")
         status = read_status(config.status_file)
-    print_status(status)
+    print_json(dataclasses.asdict(status) | {"changed": status != before})
     if newest and status.state == "serving" and status.digest == newest:
         return ExitCode.OK
-    complaint = f"The newest image is not served: {status.state}: {status.reason}"
-    print(complaint, *status.log, sep="\n| ", file=sys.stderr)
+    print(f"The newest image is not served: {status.state}: {status.reason}", file=sys.stderr)
+    print(status.log, file=sys.stderr)
     return ExitCode.FAILED if newest else ExitCode.NO_IMAGE
 
 
@@ -183,9 +184,9 @@ def systemctl(verb: str) -> None:
     subprocess.run(["/usr/bin/systemctl", verb, UNIT], check=False, stderr=subprocess.DEVNULL)
 
 
-def print_status(status: Status) -> None:
-    """Print the status as JSON."""
-    print(json.dumps(dataclasses.asdict(status), indent=2))
+def print_json(values: dict[str, object]) -> None:
+    """Print the result of a command, for people and programs."""
+    print(json.dumps(values, indent=2))
 
 
 def main() -> ExitCode:
@@ -203,7 +204,7 @@ def main() -> ExitCode:
             return run(config)
         if options.command == "update":
             return update(config)
-        print_status(read_status(config.status_file))
+        print_json(dataclasses.asdict(read_status(config.status_file)))
     except LaunchError as error:
         print(f"matinee-host: {error}", file=sys.stderr)
         return error.exit_code

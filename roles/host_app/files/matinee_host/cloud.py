@@ -87,4 +87,4 @@ def cloud_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise CloudError(f"{what}: {error}") from error
+        raise CloudError(f"{what}: {str(error).rstrip('.')}.") from error

@@ -67,9 +67,9 @@ def ensure_image(config: Config, engine: docker.DockerClient, registry: Registry
                 name, tag=digest, auth_config=registry.auth, stream=True, decode=True
             ):
                 if "error" in event:
-                    raise CloudError(f"{release.image} cannot be pulled: {event['error']}")
+                    raise CloudError(f"{release.image} cannot be pulled: {event['error']}.")
         except APIError as error:
-            raise CloudError(f"{release.image} cannot be pulled: {error.explanation}") from error
+            raise CloudError(f"{release.image} cannot be pulled: {error.explanation}.") from error
     labels = engine.images.get(release.image).labels
     return dataclasses.replace(release, version=labels.get(VERSION_LABEL))
 
@@ -260,9 +260,9 @@ def wait_engine(engine: docker.DockerClient, timeout: int) -> None:
         time.sleep(0.5)
 
 
-def log_tail(container: Container) -> list[str]:
+def log_tail(container: Container) -> str:
     """The last lines the container logged."""
-    return container.logs(tail=LOG_LINES).decode(errors="replace").splitlines()
+    return container.logs(tail=LOG_LINES).decode(errors="replace")
 
 
 def prune(engine: docker.DockerClient, keep: list[Release]) -> None:

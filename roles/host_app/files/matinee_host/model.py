@@ -30,14 +30,14 @@ class LaunchError(Exception):
 
     Args:
         reason: What happened.
-        log_lines: The end of the container's log, when there was a container.
+        container_log: The end of the container's log, when there was a container.
     """
 
     exit_code = ExitCode.FAILED
 
-    def __init__(self, reason: str, log_lines: list[str] | None = None) -> None:
+    def __init__(self, reason: str, container_log: str = "") -> None:
         super().__init__(reason)
-        self.log_lines = log_lines or []
+        self.container_log = container_log
 
 
 class ConfigError(LaunchError):
@@ -189,7 +189,7 @@ class Status:
     image: str | None = None
     digest: str | None = None
     version: str | None = None
-    log: list[str] = dataclasses.field(default_factory=list)
+    log: str = ""  # the end of the container's log, when it failed
     since: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     @classmethod
@@ -209,9 +209,9 @@ def read_status(path: Path) -> Status:
 def report(config: Config, status: Status) -> None:
     """Say what the host does now: in the status file, in the journal and to systemd."""
     replace_file(config.status_file, json.dumps(dataclasses.asdict(status), indent=2))
-    line = " ".join(filter(None, [f"{status.state}:", status.version or status.digest, status.reason]))
+    line = ": ".join(filter(None, [status.state, status.version or status.digest, status.reason]))
     log.info("%s", line)
-    for logged in status.log:
+    for logged in status.log.splitlines():
         log.info("| %s", logged)
     notify(f"STATUS={line}")
 

@@ -1,0 +1,111 @@
+"""The launcher against the Docker of this machine: images, a registry, and where it may write."""
+
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import docker
+import pytest
+from docker.models.images import Image
+
+LAUNCHER = Path(__file__).parents[2] / "roles/host_app/files"
+sys.path.insert(0, str(LAUNCHER))
+
+from matinee_host.cloud import Registry  # noqa: E402 - found by the line above
+from matinee_host.model import Config  # noqa: E402 - found by the line above
+
+LABEL = "matinee.test"
+# As root the image's user is someone else, as on a host; without root nothing can be given to someone else.
+APP_UID = os.getuid() or 4711
+REGISTRY_DOCKERFILE = """
+FROM debian:trixie-slim
+RUN apt-get update && apt-get install -y --no-install-recommends docker-registry apache2-utils
+RUN htpasswd -Bbn AWS token > /etc/docker/registry/htpasswd
+CMD ["docker-registry", "serve", "/etc/docker/registry/config.yml"]
+"""
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The Docker of this machine; what a test leaves in it is removed at the end."""
+    client = docker.from_env(timeout=120)
+    yield client
+    for container in client.containers.list(all=True, filters={"label": LABEL}):
+        container.remove(force=True, v=True)
+    for image in client.images.list(filters={"label": LABEL}):
+        client.images.remove(image.id, force=True)
+
+
+@pytest.fixture(scope="session")
+def build(engine: docker.DockerClient) -> Callable[[str], Image]:
+    """Build an image from a Dockerfile's text."""
+
+    def build(dockerfile: str) -> Image:
+        image, _ = engine.images.build(fileobj=BytesIO(dockerfile.encode()), labels={LABEL: "image"}, rm=True)
+        return image
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def app(engine: docker.DockerClient) -> Image:
+    """An image whose user has a name."""
+    image, _ = engine.images.build(
+        path=str(Path(__file__).parent / "app"),
+        buildargs={"UID": str(APP_UID), "VERSION": "abc123"},
+        labels={LABEL: "image"},
+        rm=True,
+    )
+    return image
+
+
+@pytest.fixture(scope="session")
+def registry(engine: docker.DockerClient, build: Callable[[str], Image]) -> Iterator[Registry]:
+    """A registry which asks for its password."""
+    port = free_port()
+    container = engine.containers.run(
+        build(REGISTRY_DOCKERFILE),
+        detach=True,
+        ports={"5000/tcp": ("127.0.0.1", port)},
+        labels={LABEL: "registry"},
+    )
+    for line in container.logs(stream=True):
+        if b"listening on" in line:
+            break
+    yield Registry(f"127.0.0.1:{port}", {"username": "AWS", "password": "token"})
+    container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def config(tmp_path: Path, engine: docker.DockerClient) -> Iterator[Config]:
+    """A host's configuration, with a free port and folders of its own; the run directory is on tmpfs."""
+    with TemporaryDirectory(dir="/dev/shm") as run_directory:
+        config = Config(
+            region="eu-central-1",
+            repository="test-web",
+            parameters_path="/test/env",
+            container=f"matinee-test-{uuid.uuid4().hex[:8]}",
+            listen_port=free_port(),
+            port=8501,
+            health_path="/health",
+            health_timeout=30,
+            data_path="/data",
+            memory="128m",
+            run_directory=run_directory,
+            state_directory=str(tmp_path),
+        )
+        yield config
+        for container in engine.containers.list(all=True, filters={"name": config.container}):
+            container.remove(force=True, v=True)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
