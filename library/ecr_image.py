@@ -78,6 +78,8 @@ notes:
   - Needs the rights C(ecr:GetAuthorizationToken), and on the repository C(ecr:BatchGetImage),
     C(ecr:DescribeImages), C(ecr:BatchCheckLayerAvailability), C(ecr:InitiateLayerUpload),
     C(ecr:UploadLayerPart), C(ecr:CompleteLayerUpload) and C(ecr:PutImage).
+  - A version names a commit, not a folder. Give each O(context) that is built from a Git repository its own
+    O(repository).
   - In CI, fetch the whole history. In a shallow clone the last commit stands for all that were cut off.
 extends_documentation_fragment:
   - amazon.aws.common.modules

@@ -121,7 +121,7 @@ def find_builder() -> Builder:
         if version and int(version[1]) <= LAST_WITH_OWN_BUILDKIT:
             return Builder(command, has_buildx=False)
     lacking = f"{commands[0]} cannot build: it lacks buildx" if commands else "Docker is not installed"
-    packages = "docker-buildx" if commands else "docker.io and docker-buildx"
+    packages = "docker-buildx" if commands else "docker.io docker-buildx"
     raise BuilderError(
         f"{lacking}. On Debian or Ubuntu run `sudo apt install {packages}` (with Docker's own packages: "
         "docker-buildx-plugin); elsewhere install Docker Desktop."

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Client, Outcome, RunModule
+from tests.modules.running import Client, Outcome, RunModule
 
 SECRET = "s3cr-et öä 'q' \"d\" $HOME `id`"
 SECRETS = {"API_KEY": SECRET, "MULTILINE": "first-hidden-line\nsecond-hidden-line\n", "EMPTY": ""}
@@ -21,6 +21,7 @@ ODD = {
 }
 MANY = {f"VARIABLE_{number}": f"value {number}" for number in range(12)}
 TAGS = {"Project": "ragstream", "Stage": "test"}
+NOTHING = {"Effect": "Deny", "Action": "*", "Resource": "*"}
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +185,9 @@ def test_bad_declaration_lists_every_reason(run_module: RunModule) -> None:
     assert hides_secrets(outcome)
 
 
-def test_missing_right_is_named(run_module: RunModule, path: str, user: Any) -> None:
+def test_missing_right_is_named(run_module: RunModule, path: str, as_user: Any) -> None:
     outcome = run_module(
-        "app_parameters", {"path": path, "secrets": {"API_KEY": SECRET}}, environment=user([])
+        "app_parameters", {"path": path, "secrets": {"API_KEY": SECRET}}, environment=as_user([NOTHING])
     )
     assert outcome.failed
     assert "ssm:GetParametersByPath" in outcome.message

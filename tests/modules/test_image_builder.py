@@ -1,0 +1,90 @@
+"""The parts of image_builder that a push to this machine's engine does not show."""
+
+import time
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import image_builder
+from ansible.module_utils.image_builder import Builder, BuilderError, Log, build, build_command, bytes_sent
+
+LAYERS = [{"digest": f"sha256:{letter * 64}", "size": size} for letter, size in (("a", 10), ("b", 200))]
+DIFF_IDS = (f"sha256:{'1' * 64}", f"sha256:{'2' * 64}")
+
+
+@pytest.mark.parametrize(
+    ("sent", "size"),
+    [
+        ((), 0),
+        (("2" * 12,), 200),
+        (("1" * 12, "2" * 12), 210),
+        (
+            ("a" * 12, "b" * 12, "c" * 12),
+            210,
+        ),  # an engine with containerd names digests, the configuration too
+    ],
+)
+def test_bytes_sent_are_those_of_the_layers_sent(sent: tuple[str, ...], size: int) -> None:
+    assert bytes_sent(frozenset(sent), DIFF_IDS, LAYERS) == size
+
+
+def command(builder: Builder, *cache_to: str) -> list[str]:
+    return build_command(
+        builder,
+        context=Path("/context"),
+        dockerfile=Path("/Dockerfile"),
+        image="registry/name:1",
+        version="1",
+        platform="linux/amd64",
+        build_args={},
+        cache_from=[],
+        cache_to=list(cache_to),
+    )
+
+
+def test_cache_to_needs_buildx() -> None:
+    assert "--cache-to=type=inline" in command(Builder("docker", has_buildx=True), "type=inline")
+    with pytest.raises(BuilderError, match="Install docker-buildx"):
+        command(Builder("docker", has_buildx=False), "type=inline")
+
+
+def test_log_shows_life_while_a_build_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_builder, "SIGN_OF_LIFE", 0.01)
+    path, limit = tmp_path / "log", time.monotonic() + 30
+    with Log(path) as log, log.alive("building"):
+        while b"still building" not in path.read_bytes():
+            assert time.monotonic() < limit, "nothing was written"
+
+
+def test_failed_build_gives_its_last_lines_without_signs_of_life(tmp_path: Path) -> None:
+    script = "for n in $(seq 100); do echo line-$n; done; echo '[ecr_image] still building, for 5 s'; exit 3"
+    with Log(tmp_path / "log") as log, pytest.raises(BuilderError) as failure:
+        build(["sh", "-c", script], log)
+    lines = str(failure.value).splitlines()[1:]
+    assert lines == [f"line-{number}" for number in range(61, 101)]
+
+
+def test_temporary_log_is_kept_only_after_a_failure() -> None:
+    with Log(None) as log:
+        log.say("done")
+    assert not log.path.exists()
+
+    with pytest.raises(BuilderError), Log(None) as log:
+        build(["false"], log)
+    assert log.path.exists()
+    log.path.unlink()
+
+
+def test_log_takes_over_a_file_without_following_a_link(tmp_path: Path) -> None:
+    open_to_all, victim, link = tmp_path / "old", tmp_path / "victim", tmp_path / "link"
+    open_to_all.write_text("old")
+    open_to_all.chmod(0o666)
+    with Log(open_to_all) as log:
+        log.say("new")
+    assert open_to_all.read_text() == "[ecr_image] new\n"
+    assert open_to_all.stat().st_mode & 0o777 == 0o600
+
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    with pytest.raises(BuilderError, match="log_path"):
+        Log(link)
+    assert victim.read_text() == "precious"

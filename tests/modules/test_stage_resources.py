@@ -1,0 +1,108 @@
+"""stage_resources, against resources of every type that it lists."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.modules.running import Client, Outcome, RunModule
+
+TRUST = {"Version": "2012-10-17", "Statement": []}
+
+
+def make_stage(aws: Client, cleanup: ExitStack, name: str, tags: dict[str, str]) -> dict[str, str]:
+    """Make one resource of each type; return the name by which each is known."""
+    ec2, ecr, iam, ssm = (aws(service) for service in ("ec2", "ecr", "iam", "ssm"))
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+
+    def tagged(kind: str, *more: dict[str, str]) -> dict[str, Any]:
+        return {"TagSpecifications": [{"ResourceType": kind, "Tags": [*listed, *more]}]}
+
+    ec2.create_key_pair(KeyName=name, **tagged("key-pair"))
+    cleanup.callback(ec2.delete_key_pair, KeyName=name)
+    group = ec2.create_security_group(GroupName=name, Description="test", **tagged("security-group"))[
+        "GroupId"
+    ]
+    cleanup.callback(ec2.delete_security_group, GroupId=group)
+    address = ec2.allocate_address(Domain="vpc", **tagged("elastic-ip"))
+    cleanup.callback(ec2.release_address, AllocationId=address["AllocationId"])
+    zone = ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=1, **tagged("volume"))["VolumeId"]
+    cleanup.callback(ec2.delete_volume, VolumeId=volume)
+    image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
+    instances = ec2.run_instances(
+        ImageId=image, MinCount=2, MaxCount=2, **tagged("instance", {"Key": "Name", "Value": name})
+    )["Instances"]
+    first, second = (instance["InstanceId"] for instance in instances)
+    cleanup.callback(ec2.terminate_instances, InstanceIds=[second])
+    ec2.terminate_instances(InstanceIds=[first])
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=[first], WaiterConfig={"Delay": 1})
+    ecr.create_repository(repositoryName=name, tags=listed)
+    cleanup.callback(ecr.delete_repository, repositoryName=name)
+    iam.create_user(UserName=name, Tags=listed)
+    cleanup.callback(iam.delete_user, UserName=name)
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=listed)
+    cleanup.callback(iam.delete_role, RoleName=name)
+    iam.create_instance_profile(InstanceProfileName=name, Tags=listed)
+    cleanup.callback(iam.delete_instance_profile, InstanceProfileName=name)
+    ssm.put_parameter(Name=f"/{name}/A", Value="1", Type="String", Tags=listed)
+    cleanup.callback(ssm.delete_parameter, Name=f"/{name}/A")
+    by_name = ("instance", "instance-profile", "key-pair", "repository", "role", "security-group", "user")
+    return dict.fromkeys(by_name, name) | {
+        "elastic-ip": address["PublicIp"],
+        "parameter": f"/{name}/A",
+        "volume": volume,
+    }
+
+
+@pytest.fixture(scope="module")
+def project() -> str:
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="module")
+def expected(aws: Client, project: str) -> Iterator[dict[str, str]]:
+    """What the stage has; beside it stands another stage of the same project."""
+    with ExitStack() as cleanup:
+        aws("ec2").create_security_group(
+            GroupName=f"{project}-other",
+            Description="test",
+            TagSpecifications=[
+                {
+                    "ResourceType": "security-group",
+                    "Tags": [{"Key": "Project", "Value": project}, {"Key": "Stage", "Value": "other"}],
+                }
+            ],
+        )
+        cleanup.callback(aws("ec2").delete_security_group, GroupName=f"{project}-other")
+        other = [{"Key": "Project", "Value": "other"}, {"Key": "Stage", "Value": "demo"}]
+        aws("iam").create_user(UserName=f"{project}-other", Tags=other)
+        cleanup.callback(aws("iam").delete_user, UserName=f"{project}-other")
+        yield make_stage(aws, cleanup, project, {"Project": project, "Stage": "demo"})
+
+
+@pytest.fixture(scope="module")
+def found(run_module: RunModule, expected: dict[str, str], project: str) -> Outcome:
+    return run_module("stage_resources", {"project": project, "stage": "demo"})
+
+
+def test_every_resource_of_the_stage_is_listed_and_no_other(found: Outcome, expected: dict[str, str]) -> None:
+    listed = [(resource["type"], resource["name"]) for resource in found.result["resources"]]
+    assert listed == sorted(expected.items())
+    assert not found.changed
+
+
+def test_ids_are_those_of_aws(aws: Client, found: Outcome) -> None:
+    ids = {resource["type"]: resource["id"] for resource in found.result["resources"]}
+    ec2 = aws("ec2")
+    assert ec2.describe_instances(InstanceIds=[ids["instance"]])["Reservations"]
+    assert ec2.describe_security_groups(GroupIds=[ids["security-group"]])["SecurityGroups"]
+    assert ec2.describe_addresses(AllocationIds=[ids["elastic-ip"]])["Addresses"]
+    assert ec2.describe_key_pairs(KeyPairIds=[ids["key-pair"]])["KeyPairs"]
+
+
+def test_stage_without_resources_is_an_empty_list(run_module: RunModule, project: str) -> None:
+    assert run_module("stage_resources", {"project": project, "stage": "none"}).result["resources"] == []
