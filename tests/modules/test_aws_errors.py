@@ -7,8 +7,8 @@ from botocore.exceptions import BotoCoreError
 
 FULL_REFUSAL = (
     "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: ecr:InitiateLayerUpload on "
-    "resource: arn:aws:ecr:eu-central-1:123456789012:repository/ragstream-web because no identity-based policy allows "
-    "the ecr:InitiateLayerUpload action"
+    "resource: arn:aws:ecr:eu-central-1:123456789012:repository/ragstream-web because no identity-based "
+    "policy allows the ecr:InitiateLayerUpload action"
 )
 
 
