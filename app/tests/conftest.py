@@ -13,12 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 from browser import CHROMIUM, CHROMIUM_FLAGS
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from matinee.engine import Engine
 from matinee.settings import Settings
 
 START_SECONDS = 60
+PAGE_SECONDS = 30  # limits for a busy machine; what is waited for usually comes in one or two
 OWN_SETTINGS = ("MATINEE_", "OPENAI_", "PORT")
 
 
@@ -101,6 +102,7 @@ def serve(folder: Path, **variables: str) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium."""
+    expect.set_options(timeout=PAGE_SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser
@@ -111,6 +113,6 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page of the browser, with nothing from other tests."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PAGE_SECONDS * 1000)
     yield page
     page.context.close()

@@ -17,16 +17,14 @@ EXAMPLES = (
     "How does the host get the app's secrets?",
 )
 
-_CITED = re.compile(r"\[(\d+)\]")
+_CITED = re.compile(r"\\?\[(\d+)\\?\]")  # as written, or as escape_markdown() writes it
 
 
 def draw(engine: Engine) -> None:
     """Draw the conversation and take the next question."""
     history: list[tuple[str, Answer]] = st.session_state.setdefault("history", [])
     documents = engine.documents()
-    question = st.chat_input(
-        "Ask about your documents" if documents else "Add a document first", disabled=not documents
-    )
+    question = st.chat_input("Ask about your documents", key="question", disabled=not documents)
     if not history and not question:
         question = _draw_welcome(engine, documents)
     for asked, answer in history:
@@ -146,4 +144,4 @@ def _safe(text: str) -> str:
 
 def _cited(text: str) -> str:
     """Make the numbers of citations stand out."""
-    return _CITED.sub(r":primary-badge[\1]", text.replace("\\[", "[").replace("\\]", "]"))
+    return _CITED.sub(r":primary-badge[\1]", text)

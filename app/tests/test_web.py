@@ -1,0 +1,45 @@
+"""The process as a whole: it starts, answers over HTTP, stops, and says what is wrong with its settings."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import free_port, serve
+
+
+def test_it_tells_its_health_and_version_and_stops_when_told(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", MATINEE_VERSION="1a2b3c4d5e6f") as server:
+        health = httpx.get(f"{server.url}/health")
+        assert health.status_code == 200
+        assert health.json()["status"] == "ok"
+        assert httpx.get(f"{server.url}/version").json() == {"version": "1a2b3c4d5e6f"}
+        output = server.stop()
+        assert server.process.returncode in (0, -15)
+        assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"PORT": "eighty"}, "PORT"),
+        ({"MATINEE_MAX_UPLOAD_MB": "0"}, "MATINEE_MAX_UPLOAD_MB"),
+        ({"MATINEE_MODEL": "/nowhere"}, "python model/build.py"),
+        ({"MATINEE_DATA": "/proc/nowhere"}, "set MATINEE_DATA to another folder"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, variables: dict[str, str], message: str) -> None:
+    environment = {**os.environ, "MATINEE_DATA": str(tmp_path), "PORT": str(free_port()), **variables}
+    command = [sys.executable, "-m", "matinee"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_env_file_in_the_folder_it_starts_in_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MATINEE_VERSION=from-the-file\n")
+    with serve(tmp_path / "data") as server:
+        assert httpx.get(f"{server.url}/version").json() == {"version": "from-the-file"}
