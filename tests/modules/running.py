@@ -16,7 +16,7 @@ RunModule = Callable[..., "Outcome"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a module gave: its result, and all that was printed with -vvv and --diff."""
+    """What a run of a module gave: its result, and all that was told with -vvv and --diff."""
 
     result: dict[str, Any]
     output: str
@@ -45,10 +45,12 @@ def play(
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "-vvv", "--diff"]
     command += ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     command += ["-e", f"@{variables}", str(playbook)] + (["--check"] if check else [])
+    # The most that Ansible can be made to tell: the result in a file, with the arguments in it
     keep_result = {"ANSIBLE_CALLBACKS_ENABLED": "tree", "ANSIBLE_CALLBACK_TREE_DIR": str(folder)}
+    keep_result["ANSIBLE_INJECT_INVOCATION"] = "true"
     done = subprocess.run(
         command, cwd=ROOT, env=environment | keep_result, capture_output=True, text=True, check=False
     )
-    output = done.stdout + done.stderr
-    assert result.is_file(), output
+    assert result.is_file(), done.stdout + done.stderr
+    output = done.stdout + done.stderr + result.read_text()
     return Outcome(json.loads(result.read_text()), output, failed=done.returncode != 0)

@@ -190,7 +190,7 @@ def test_missing_right_is_named(run_module: RunModule, path: str, as_user: Any) 
         "app_parameters", {"path": path, "secrets": {"API_KEY": SECRET}}, environment=as_user([NOTHING])
     )
     assert outcome.failed
-    assert "ssm:GetParametersByPath" in outcome.message
+    assert "lack the right ssm:GetParametersByPath" in outcome.message
     assert hides_secrets(outcome)
 
 
