@@ -58,7 +58,9 @@ def read_judgements(path: Path) -> dict[str, dict[str, int]]:
 def ndcg(ranking: list[str], relevant: dict[str, int]) -> float:
     """Return nDCG@10 of one ranking."""
     gain = sum(relevant.get(key, 0) / math.log2(rank + 1) for rank, key in enumerate(ranking[:DEPTH], 1))
-    ideal = sum(score / math.log2(rank + 1) for rank, score in enumerate(sorted(relevant.values())[::-1][:DEPTH], 1))
+    ideal = sum(
+        score / math.log2(rank + 1) for rank, score in enumerate(sorted(relevant.values())[::-1][:DEPTH], 1)
+    )
     return gain / ideal
 
 
@@ -96,7 +98,10 @@ def main() -> int:
         if not store.wait_for_index():
             print("The vector index could not be built; see the log above.", file=sys.stderr)
             return 1
-        names = {key: passage.document_name for key, passage in store.truth.passages(list(store.truth.passage_ids())).items()}
+        names = {
+            key: passage.document_name
+            for key, passage in store.truth.passages(list(store.truth.passage_ids())).items()
+        }
         methods: dict[str, Callable[[dict[int, float], dict[int, float]], dict[int, float]]] = {
             "keyword (SQLite FTS5)": lambda _dense, keyword: keyword,
             "dense (all-MiniLM-L6-v2, int8)": lambda dense, _keyword: dense,
@@ -120,7 +125,8 @@ def main() -> int:
         columns = [sum(column) / len(values) for column in zip(*values, strict=True)]
         print(f"{method:32} {columns[0]:8.4f} {columns[1]:10.4f}")
     seconds.sort()
-    print(f"\n{len(seconds)} queries: p50 {seconds[len(seconds) // 2] * 1000:.0f} ms, p95 {seconds[int(len(seconds) * 0.95)] * 1000:.0f} ms")
+    p50, p95 = (1000 * seconds[int(len(seconds) * share)] for share in (0.5, 0.95))
+    print(f"\n{len(seconds)} queries: p50 {p50:.0f} ms, p95 {p95:.0f} ms")
     return 0
 
 

@@ -43,9 +43,11 @@ class GraphBuilder:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: float | list[int]) -> str:
         """Add a node with one output and return the output's name."""
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        node = helper.make_node(operator, inputs, [output], output)
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+        self.nodes.append(node)
         return output
 
     def linear(self, inputs: str, layer: str, output: str) -> str:
@@ -62,7 +64,8 @@ class GraphBuilder:
 
     def gelu(self, inputs: str, output: str) -> str:
         """Add the exact GELU: x * (erf(x / sqrt 2) + 1) / 2."""
-        erf = self.node("Erf", [self.node("Mul", [inputs, "inverse_sqrt2"], f"{output}.scaled")], f"{output}.erf")
+        scaled = self.node("Mul", [inputs, "inverse_sqrt2"], f"{output}.scaled")
+        erf = self.node("Erf", [scaled], f"{output}.erf")
         gate = self.node("Add", [erf, "one"], f"{output}.gate")
         return self.node("Mul", [self.node("Mul", [inputs, gate], f"{output}.gated"), "half"], output)
 
@@ -90,8 +93,12 @@ def build_graph(weights: dict[str, np.ndarray], config: dict[str, Any]) -> onnx.
         last = layer == config["num_hidden_layers"] - 1
         attended = _attention(graph, state, prefix)
         residual = graph.node("Add", [attended, state], f"{prefix}.residual")
-        state = graph.layer_norm(residual, f"{prefix}.attention.output.LayerNorm", f"{prefix}.attended", epsilon)
-        inner = graph.gelu(graph.linear(state, f"{prefix}.intermediate.dense", f"{prefix}.inner"), f"{prefix}.gelu")
+        state = graph.layer_norm(
+            residual, f"{prefix}.attention.output.LayerNorm", f"{prefix}.attended", epsilon
+        )
+        inner = graph.gelu(
+            graph.linear(state, f"{prefix}.intermediate.dense", f"{prefix}.inner"), f"{prefix}.gelu"
+        )
         outer = graph.linear(inner, f"{prefix}.output.dense", f"{prefix}.outer")
         residual = graph.node("Add", [outer, state], f"{prefix}.outer_residual")
         output = "last_hidden_state" if last else f"{prefix}.state"
@@ -157,7 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=DEFAULT_FOLDER, help="default: %(default)s")
     folder: Path = parser.parse_args().folder
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises a pre-processing this graph doesn't need
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises what this graph does not need
 
     package = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if package is None or package.origin is None:

@@ -26,7 +26,9 @@ def pdf(*pages: str, password: str | None = None) -> bytes:
         document.add_page()
         document.multi_cell(0, 6, text)
     if password:
-        document.set_encryption(owner_password=password, user_password=password, permissions=AccessPermission.none())
+        document.set_encryption(
+            owner_password=password, user_password=password, permissions=AccessPermission.none()
+        )
     return bytes(document.output())
 
 

@@ -4,10 +4,9 @@ import re
 import sys
 from pathlib import Path
 
+from browser import CHROMIUM, CHROMIUM_FLAGS
 from markdown_it import MarkdownIt
 from playwright.sync_api import sync_playwright
-
-from browser import CHROMIUM, CHROMIUM_FLAGS
 
 SAMPLES = Path(__file__).parents[1] / "src" / "matinee" / "samples"
 STYLE = """

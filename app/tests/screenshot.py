@@ -7,14 +7,17 @@ from pathlib import Path
 from browser import CHROMIUM, CHROMIUM_FLAGS
 from conftest import serve
 from PIL import Image
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
 
-SIZE = {"width": 1280, "height": 900}
+SIZE = ViewportSize(width=1280, height=900)
 
 
 def take(browser: Browser, picture: Path) -> None:
     """Write a picture of the page with an answered question and an open citation."""
-    with tempfile.TemporaryDirectory() as folder, serve(Path(folder) / "data", MATINEE_VERSION="1.0.0") as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(Path(folder) / "data", MATINEE_VERSION="1.0.0") as server,
+    ):
         page = browser.new_page(viewport=SIZE)
         page.goto(server.url)
         page.get_by_role("button", name="Try the sample").click()

@@ -15,9 +15,9 @@ TOKENIZER = Tokenizer.from_file(str(Settings().model / "tokenizer.json"))
 TOKENIZER.no_truncation()
 TOKENIZER.no_padding()
 
-prose = st.lists(st.text(st.characters(codec="utf-8"), max_size=200) | st.just(HARBOUR) | st.just("\n\n"), max_size=20).map(
-    "".join
-)
+prose = st.lists(
+    st.text(st.characters(codec="utf-8"), max_size=200) | st.just(HARBOUR) | st.just("\n\n"), max_size=20
+).map("".join)
 
 
 @given(text=prose, name=st.sampled_from(["a.txt", "a.md"]))
@@ -28,7 +28,9 @@ def test_passages_lie_in_order_and_leave_out_nothing_but_white_space(text: str, 
     for span in spans:
         assert covered >= span.start or not text[covered : span.start].strip()
         assert 0 <= span.start < span.end <= len(text)
-        assert len(TOKENIZER.encode(text[span.start : span.end], add_special_tokens=False).ids) <= PASSAGE_TOKENS
+        assert (
+            len(TOKENIZER.encode(text[span.start : span.end], add_special_tokens=False).ids) <= PASSAGE_TOKENS
+        )
         covered = max(covered, span.end)
     assert not text[covered:].strip()
     assert all(left.start < right.start for left, right in pairwise(spans))
@@ -59,7 +61,9 @@ def test_lines_wrapped_by_a_pdf_are_joined_again() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_text_is_read_in_the_encoding_it_is_in(encoding: str) -> None:
-    text = "Der Hafen wurde 1874 für größere Schiffe ausgebaggert. Die Gebühr dafür zahlten die Händler.\n" * 5
+    text = (
+        "Der Hafen wurde 1874 für größere Schiffe ausgebaggert. Die Gebühr dafür zahlten die Händler.\n" * 5
+    )
     assert load("hafen.txt", text.encode(encoding)).text == text
 
 

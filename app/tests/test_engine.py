@@ -61,7 +61,12 @@ def test_the_sample_answers_questions_about_it(engine: Engine, question: str, ev
 
 @pytest.mark.parametrize(
     "question",
-    ["What is the capital of France?", "How do I bake sourdough bread?", "Which vaccines are given to infants?", "???"],
+    [
+        "What is the capital of France?",
+        "How do I bake sourdough bread?",
+        "Which vaccines are given to infants?",
+        "???",
+    ],
 )
 def test_what_the_documents_do_not_say_is_refused(engine: Engine, question: str) -> None:
     engine.add_sample()
@@ -75,7 +80,8 @@ def test_without_documents_there_is_no_answer(engine: Engine) -> None:
 
 
 def test_the_same_file_twice_is_there_once(engine: Engine) -> None:
-    assert not engine.add("coast.pdf", data := pdf(HARBOUR)).already_there
+    data = pdf(HARBOUR)
+    assert not engine.add("coast.pdf", data).already_there
     again = engine.add("copy of coast.pdf", data)
     assert again.already_there
     assert again.name == "coast.pdf"
@@ -98,7 +104,13 @@ def test_a_removed_document_is_found_no_more(engine: Engine) -> None:
 def test_progress_names_each_stage_and_reaches_the_end(engine: Engine) -> None:
     steps: list[tuple[str, float]] = []
     engine.add_sample(lambda stage, share: steps.append((stage.split(" ")[0], share)))
-    assert list(dict.fromkeys(stage for stage, _ in steps)) == ["Waiting", "Reading", "Splitting", "Embedding", "Saving"]
+    assert list(dict.fromkeys(stage for stage, _ in steps)) == [
+        "Waiting",
+        "Reading",
+        "Splitting",
+        "Embedding",
+        "Saving",
+    ]
     assert steps[-1][1] == 1.0
     assert all(0 <= share <= 1 for _, share in steps)
 
@@ -109,7 +121,10 @@ def test_a_file_over_the_limit_is_refused(open_engine: OpenEngine) -> None:
         engine.add("long.txt", b"word " * 300_000)
 
 
-@given(question=st.text(max_size=80) | st.sampled_from(['"', "a AND NOT b", "col:x*", "NEAR(a b)", "🎭", "'; DROP"]))
+@given(
+    question=st.text(max_size=80)
+    | st.sampled_from(['"', "a AND NOT b", "col:x*", "NEAR(a b)", "🎭", "'; DROP"])
+)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_question_can_be_asked(engine: Engine, question: str) -> None:
     engine.add("harbour.txt", HARBOUR.encode())

@@ -83,7 +83,9 @@ def test_an_error_is_told_in_words_and_the_documents_are_quoted(
 
 
 @pytest.mark.parametrize("fault", ["truncate", "disconnect", "corrupt"])
-def test_a_stream_that_breaks_off_is_not_taken_for_an_answer(engine: Engine, llmock: LLMock, fault: str) -> None:
+def test_a_stream_that_breaks_off_is_not_taken_for_an_answer(
+    engine: Engine, llmock: LLMock, fault: str
+) -> None:
     llmock.reply(SUPPORTED)
     getattr(llmock, fault)(after_chunks=4)
     _, answer = ask(engine)

@@ -14,4 +14,6 @@ def test_the_sample_pdf_is_printed_from_its_source() -> None:
     for token in tokens:
         if token.type == "inline":
             text = "".join(child.content for child in token.children or [])
-            assert "".join(text.split()) in printed, f"Not in guide.pdf; run python tests/print_guide.py: {text}"
+            assert "".join(text.split()) in printed, (
+                f"Not in guide.pdf; run python tests/print_guide.py: {text}"
+            )

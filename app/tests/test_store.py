@@ -1,4 +1,4 @@
-"""The data folder survives what can happen to it: a kill at any point, a lost or damaged index, a second owner."""
+"""The data folder survives a kill at any point, a lost or damaged index, and a second owner."""
 
 import os
 import shutil
@@ -6,11 +6,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import chromadb
+import numpy as np
 import pytest
+from chromadb.api.client import Client
+from chromadb.api.models.Collection import Collection
 from conftest import OpenEngine
 from files import HARBOUR
 
@@ -34,7 +38,9 @@ for number in count(int(sys.argv[1])):
 """
 
 
-def test_what_was_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path, open_engine: OpenEngine) -> None:
+def test_what_was_acknowledged_before_a_kill_is_there_after_it(
+    tmp_path: Path, open_engine: OpenEngine
+) -> None:
     acknowledged: list[int] = []
     environment = {**os.environ, "MATINEE_DATA": str(tmp_path / "data")}
     for adds_before_kill in (1, 6, 3, 9):
@@ -79,19 +85,27 @@ def truncate(index: Path) -> None:
     next(index.rglob("chroma.sqlite3")).write_bytes(b"")
 
 
+@contextmanager
+def open_collection(index: Path) -> Iterator[Collection]:
+    """Open Chroma's collection, and close its files afterwards."""
+    client = Client(
+        settings=chromadb.Settings(is_persistent=True, persist_directory=str(next(index.iterdir())))
+    )
+    yield client.get_collection(COLLECTION, embedding_function=None)
+    client.close()
+
+
 def drop_a_vector(index: Path) -> None:
     """Make the index forget one passage."""
-    with chromadb.PersistentClient(str(next(index.iterdir()))) as client:
-        collection = client.get_collection(COLLECTION, embedding_function=None)
+    with open_collection(index) as collection:
         collection.delete(ids=collection.get(limit=1, include=[])["ids"])
 
 
 def turn_a_vector(index: Path) -> None:
     """Make the index hold another vector than the truth."""
-    with chromadb.PersistentClient(str(next(index.iterdir()))) as client:
-        collection = client.get_collection(COLLECTION, embedding_function=None)
+    with open_collection(index) as collection:
         first = collection.get(limit=1, include=[])["ids"][0]
-        collection.update(ids=[first], embeddings=[[1.0] + [0.0] * 383])
+        collection.update(ids=[first], embeddings=np.eye(1, 384, dtype=np.float32))
 
 
 @pytest.mark.parametrize("damage", [lose, scramble, truncate, drop_a_vector, turn_a_vector])
@@ -171,6 +185,8 @@ def test_a_truth_of_another_version_is_left_alone(tmp_path: Path, open_engine: O
 
 def test_a_damaged_truth_is_an_error_not_an_empty_library(tmp_path: Path, open_engine: OpenEngine) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "matinee.db").write_bytes(b"not a database, and long enough to have a header of one" * 40)
+    (tmp_path / "data" / "matinee.db").write_bytes(
+        b"not a database, and long enough to have a header of one" * 40
+    )
     with pytest.raises(TruthError, match="cannot be read"):
         open_engine()

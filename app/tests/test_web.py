@@ -30,7 +30,9 @@ def test_it_tells_its_health_and_version_and_stops_when_told(tmp_path: Path) -> 
         ({"MATINEE_DATA": "/proc/nowhere"}, "set MATINEE_DATA to another folder"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, variables: dict[str, str], message: str) -> None:
+def test_a_setting_that_cannot_be_used_is_named(
+    tmp_path: Path, variables: dict[str, str], message: str
+) -> None:
     environment = {**os.environ, "MATINEE_DATA": str(tmp_path), "PORT": str(free_port()), **variables}
     command = [sys.executable, "-m", "matinee"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -47,7 +47,9 @@ def main() -> int:
         print(f"matinee: {error}", file=sys.stderr)
         return 1
     settings = engine.settings
-    logging.getLogger("matinee").info("Matinee %s on http://%s:%d", settings.version, settings.host, settings.port)
+    logging.getLogger("matinee").info(
+        "Matinee %s on http://%s:%d", settings.version, settings.host, settings.port
+    )
     try:
         create_app(engine).run(config=streamlit_options(settings))
     finally:

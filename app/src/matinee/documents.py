@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import PurePath
 
 import charset_normalizer
@@ -21,6 +21,8 @@ PAGE_BREAK = "\n"  # a sentence may go on over it
 WRAPPED_SHARE = 0.6  # a line at least this long, against the page's long lines, was wrapped, not ended
 
 _HYPHENATED = re.compile(r"(?<=\w)(?:\ufffe|\x02|\u00ad)\s*(?=\w)|(?<=[a-z])-\n(?=[a-z])")
+NOT_TEXT = "{name} does not read as text. If it is another kind of file, save it as PDF."
+
 _LIST_ITEM = re.compile(r"(?:[•▪●◦*–-]|\d{1,2}[.)])\s")
 _SENTENCE_END = re.compile(r"[.!?:;,][\"”’)\]]*$")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
@@ -67,7 +69,7 @@ def load(name: str, data: bytes) -> Document:
     suffix = PurePath(name).suffix.lower()
     if suffix not in SUFFIXES:
         kind = f"a {suffix} file" if suffix else "a file without an extension"
-        raise DocumentError(f"{name} is {kind}. Matinee reads PDF, Markdown and plain text: save it as one of these.")
+        raise DocumentError(f"{name} is {kind}. Save it as PDF, Markdown or plain text, which Matinee reads.")
     if not data:
         raise DocumentError(f"{name} is empty (0 bytes). Check the file and upload it again.")
     if suffix == ".pdf":
@@ -146,7 +148,7 @@ def _unwrap(text: str) -> str:
         return ""
     long_line = lengths[int(0.9 * (len(lengths) - 1))]
     joined = lines[0]
-    for previous, line in zip(lines, lines[1:], strict=False):
+    for previous, line in pairwise(lines):
         was_long, is_long = (len(item) >= WRAPPED_SHARE * long_line for item in (previous, line))
         had_ended, ends = (bool(_SENTENCE_END.search(item)) for item in (previous, line))
         if _LIST_ITEM.match(line):
@@ -168,8 +170,8 @@ def _decode(name: str, data: bytes) -> str:
     except UnicodeDecodeError:
         guess = charset_normalizer.from_bytes(data).best()
         if guess is None:
-            raise DocumentError(f"{name} does not read as text. If it is another kind of file, save it as PDF.") from None
+            raise DocumentError(NOT_TEXT.format(name=name)) from None
         text = str(guess)
     if "\x00" in text:
-        raise DocumentError(f"{name} does not read as text. If it is another kind of file, save it as PDF.")
+        raise DocumentError(NOT_TEXT.format(name=name))
     return _UNPRINTABLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

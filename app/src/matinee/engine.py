@@ -74,7 +74,8 @@ class Engine:
         """
         if len(data) > self.settings.max_upload_mb * MEGABYTE:
             raise DocumentError(
-                f"{name} is larger than {self.settings.max_upload_mb} MB. Split it, or raise MATINEE_MAX_UPLOAD_MB."
+                f"{name} is larger than {self.settings.max_upload_mb} MB. "
+                "Split it, or raise MATINEE_MAX_UPLOAD_MB."
             )
         document_id = hashlib.sha256(data).hexdigest()
         progress("Waiting its turn", 0.0)
@@ -100,7 +101,8 @@ class Engine:
 
     def add_sample(self, progress: Progress = lambda _stage, _share: None) -> Added:
         """Add the document which comes with the app."""
-        return self.add(SAMPLE_NAME, resources.files("matinee.samples").joinpath(SAMPLE).read_bytes(), progress)
+        data = resources.files("matinee.samples").joinpath(SAMPLE).read_bytes()
+        return self.add(SAMPLE_NAME, data, progress)
 
     def remove(self, document_id: str) -> None:
         """Remove a document and everything made from it."""

@@ -58,7 +58,9 @@ class LanguageModel:
         except openai.APITimeoutError:
             raise LanguageModelError(f"{self.host} did not answer within {TIMEOUT_SECONDS:.0f} s.") from None
         except openai.APIConnectionError:
-            raise LanguageModelError(f"The connection to {self.host} failed; check OPENAI_BASE_URL.") from None
+            raise LanguageModelError(
+                f"There is no connection to {self.host}; check OPENAI_BASE_URL."
+            ) from None
         except (openai.OpenAIError, ValueError):  # ValueError: a part that is not JSON
             raise LanguageModelError(f"{self.host} sent something that is not an answer.") from None
 
@@ -80,7 +82,9 @@ class LanguageModel:
         if finish_reason is None:
             raise LanguageModelError(f"The answer from {self.host} broke off.")
         if finish_reason == "length":
-            raise LanguageModelError(f"The answer of {self.name} was longer than {MAX_TOKENS} tokens and was cut.")
+            raise LanguageModelError(
+                f"The answer of {self.name} was longer than {MAX_TOKENS} tokens and was cut."
+            )
         if finish_reason == "content_filter":
             raise LanguageModelError(f"{self.host} held the answer back by its content filter.")
 

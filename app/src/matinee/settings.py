@@ -22,34 +22,36 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True, frozen=True
     )
 
-    data: Path = Field(Path(".data"), validation_alias="MATINEE_DATA")
+    data: Path = Field(default=Path(".data"), validation_alias="MATINEE_DATA")
     """Folder of the documents and their index. One process owns it at a time."""
 
-    model: Path = Field(Path(sys.prefix) / "share" / "matinee" / "model", validation_alias="MATINEE_MODEL")
+    model: Path = Field(
+        default=Path(sys.prefix) / "share" / "matinee" / "model", validation_alias="MATINEE_MODEL"
+    )
     """Folder of the embedding model, as built by `model/build.py`."""
 
-    host: str = Field("127.0.0.1", validation_alias="MATINEE_HOST")
+    host: str = Field(default="127.0.0.1", validation_alias="MATINEE_HOST")
     """Address to listen on; 0.0.0.0 is every address of the machine, as in the container."""
 
-    port: int = Field(8501, ge=1, le=65535, validation_alias="PORT")
+    port: int = Field(default=8501, ge=1, le=65535, validation_alias="PORT")
     """Port to listen on."""
 
-    max_upload_mb: int = Field(50, ge=1, le=1000, validation_alias="MATINEE_MAX_UPLOAD_MB")
+    max_upload_mb: int = Field(default=50, ge=1, le=1000, validation_alias="MATINEE_MAX_UPLOAD_MB")
     """Largest file that can be uploaded, in megabytes. An upload is held in memory."""
 
-    threads: int = Field(0, ge=0, validation_alias="MATINEE_THREADS")
+    threads: int = Field(default=0, ge=0, validation_alias="MATINEE_THREADS")
     """Threads for embedding; 0 means one for each processor core."""
 
-    version: str = Field("development", validation_alias="MATINEE_VERSION")
+    version: str = Field(default="development", validation_alias="MATINEE_VERSION")
     """Version shown on the page and at /version; the image sets it when it is built."""
 
-    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     """Key of the model's API. Without it answers are extracts from the documents."""
 
-    openai_base_url: str = Field("https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
+    openai_base_url: str = Field(default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
     """Address of any API that speaks OpenAI's chat completions."""
 
-    openai_model: str = Field("gpt-4o-mini", validation_alias="OPENAI_MODEL")
+    openai_model: str = Field(default="gpt-4o-mini", validation_alias="OPENAI_MODEL")
     """Name of the model to ask."""
 
 

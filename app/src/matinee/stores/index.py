@@ -23,7 +23,7 @@ from matinee.embedding import Embedder, Vector, Vectors
 from matinee.stores.truth import Truth
 
 if TYPE_CHECKING:
-    from chromadb.api import ClientAPI
+    from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
 
 FORMAT = "chroma-1"  # name of the folder; a format that cannot read the last one takes a new name
@@ -57,7 +57,7 @@ class VectorIndex:
         self._truth_path = truth_path
         self._changing = threading.RLock()  # held for every change, of the truth and of the index
         self._closing = threading.Event()
-        self._client: ClientAPI | None = None
+        self._client: Client | None = None
         self._collection: Collection | None = None
         self.state = IndexState.CHECKING
         self._worker = threading.Thread(target=self._open, name="vector-index")
@@ -74,7 +74,7 @@ class VectorIndex:
         if self.state is not IndexState.READY or collection is None:
             return None
         try:
-            found = collection.query(query_embeddings=[vector], n_results=limit, include=["distances"])
+            found = collection.query(query_embeddings=vector[None], n_results=limit, include=["distances"])
         except Exception:  # whatever Chroma raises, the stored vectors can answer
             self._distrust("a search failed")
             return None
@@ -203,10 +203,12 @@ class VectorIndex:
             collection.delete(ids=[str(key) for key in ids[start : start + BATCH]])
 
 
-def _open_chroma(folder: Path) -> "ClientAPI":
-    import chromadb  # 1 s to import: in the background, not before the first answer
+def _open_chroma(folder: Path) -> "Client":
+    from chromadb.api.client import Client  # 1 s to import: in the background, not before the first answer
+    from chromadb.config import Settings
 
-    return chromadb.PersistentClient(str(folder), chromadb.Settings(anonymized_telemetry=False))
+    settings = Settings(is_persistent=True, persist_directory=str(folder), anonymized_telemetry=False)
+    return Client(settings=settings)
 
 
 def _same_as_truth(folder: Path, truth: Truth) -> bool:
@@ -226,7 +228,7 @@ def _same_as_truth(folder: Path, truth: Truth) -> bool:
             return False
     if not ids:
         return True
-    nearest = collection.query(query_embeddings=[vectors[0]], n_results=1, include=["distances"])
+    nearest = collection.query(query_embeddings=vectors[:1], n_results=1, include=["distances"])
     return bool(nearest["ids"][0]) and nearest["distances"] is not None and nearest["distances"][0][0] < 1e-3
 
 

@@ -43,7 +43,9 @@ class LocalStore:
         """What the vector index is doing."""
         return self._index.state
 
-    def add(self, document_id: str, document: Document, size: int, spans: Sequence[Span], vectors: Vectors) -> None:
+    def add(
+        self, document_id: str, document: Document, size: int, spans: Sequence[Span], vectors: Vectors
+    ) -> None:
         """Store a document; when this returns it is on disk and can be found."""
         with self._index.changing:
             ids = self.truth.add(document_id, document, size, spans, vectors)

@@ -20,37 +20,47 @@ from matinee.embedding import Vectors
 from matinee.errors import MatineeError
 
 SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE embedder (name TEXT NOT NULL, dimensions INTEGER NOT NULL);
-CREATE TABLE documents (
-    id TEXT PRIMARY KEY,            -- SHA-256 of the file
-    name TEXT NOT NULL,
-    bytes INTEGER NOT NULL,         -- size of the file
-    added TEXT NOT NULL,            -- ISO 8601, UTC
-    page_starts TEXT NOT NULL,      -- JSON list of offsets, empty where there are no pages
-    text TEXT NOT NULL
-);
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: the vector index knows passages by it
-    document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
-    start INTEGER NOT NULL,         -- text is documents.text[start:end], in characters
-    end INTEGER NOT NULL,
-    page INTEGER,
-    last_page INTEGER,
-    text TEXT NOT NULL,
-    vector BLOB NOT NULL            -- float32, little-endian, length 1
-);
-CREATE INDEX passages_by_document ON passages (document_id);
-CREATE VIRTUAL TABLE passages_text USING fts5 (
-    text, content = 'passages', content_rowid = 'id', tokenize = 'porter unicode61'
-);
-CREATE TRIGGER passages_added AFTER INSERT ON passages BEGIN
-    INSERT INTO passages_text (rowid, text) VALUES (new.id, new.text);
-END;
-CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN
-    INSERT INTO passages_text (passages_text, rowid, text) VALUES ('delete', old.id, old.text);
-END;
-"""
+SCHEMA = (
+    "CREATE TABLE embedder (name TEXT NOT NULL, dimensions INTEGER NOT NULL)",
+    """
+    CREATE TABLE documents (
+        id TEXT PRIMARY KEY,            -- SHA-256 of the file
+        name TEXT NOT NULL,
+        bytes INTEGER NOT NULL,         -- size of the file
+        added TEXT NOT NULL,            -- ISO 8601, UTC
+        page_starts TEXT NOT NULL,      -- JSON list of offsets, empty where there are no pages
+        text TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE passages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: the vector index knows passages by it
+        document_id TEXT NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+        start INTEGER NOT NULL,         -- text is documents.text[start:end], in characters
+        end INTEGER NOT NULL,
+        page INTEGER,
+        last_page INTEGER,
+        text TEXT NOT NULL,
+        vector BLOB NOT NULL            -- float32, little-endian, length 1
+    )
+    """,
+    "CREATE INDEX passages_by_document ON passages (document_id)",
+    """
+    CREATE VIRTUAL TABLE passages_text USING fts5 (
+        text, content = 'passages', content_rowid = 'id', tokenize = 'porter unicode61'
+    )
+    """,
+    """
+    CREATE TRIGGER passages_added AFTER INSERT ON passages BEGIN
+        INSERT INTO passages_text (rowid, text) VALUES (new.id, new.text);
+    END
+    """,
+    """
+    CREATE TRIGGER passages_removed AFTER DELETE ON passages BEGIN
+        INSERT INTO passages_text (passages_text, rowid, text) VALUES ('delete', old.id, old.text);
+    END
+    """,
+)
 
 
 class TruthError(MatineeError):
@@ -102,14 +112,18 @@ class Truth:
             self._writer, self._reader = self._connect(path), self._connect(path)
             self._prepare(path, embedder)
         except sqlite3.DatabaseError as error:
-            raise TruthError(f"{path} cannot be read ({error}). Restore it from a backup, or move it away.") from None
+            raise TruthError(
+                f"{path} cannot be read ({error}). Restore it from a backup, or move it away."
+            ) from None
 
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
         self._writer.close()
 
-    def add(self, document_id: str, document: Document, size: int, spans: Sequence[Span], vectors: Vectors) -> list[int]:
+    def add(
+        self, document_id: str, document: Document, size: int, spans: Sequence[Span], vectors: Vectors
+    ) -> list[int]:
         """Store a document with its passages; returns the passages' ids."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         pages = json.dumps(document.page_starts)
@@ -133,7 +147,9 @@ class Truth:
     def remove(self, document_id: str) -> list[int]:
         """Remove a document; returns the ids its passages had, none if there is no such document."""
         with self._transaction() as connection:
-            rows = connection.execute("SELECT id FROM passages WHERE document_id = ?", (document_id,)).fetchall()
+            rows = connection.execute(
+                "SELECT id FROM passages WHERE document_id = ?", (document_id,)
+            ).fetchall()
             connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
         return [row[0] for row in rows]
 
@@ -177,10 +193,11 @@ class Truth:
 
     def vectors(self, ids: Sequence[int] | None = None) -> tuple[list[int], Vectors]:
         """Return passage ids and their vectors, row by row; of all passages unless ids are given."""
-        chosen, values = "", ()
-        if ids is not None:
-            chosen, values = " WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),)
-        rows = self._reader.execute(f"SELECT id, vector FROM passages{chosen} ORDER BY id", values).fetchall()  # noqa: S608 (a constant)
+        rows = self._reader.execute(
+            "SELECT id, vector FROM passages"
+            " WHERE :ids IS NULL OR id IN (SELECT value FROM json_each(:ids)) ORDER BY id",
+            {"ids": None if ids is None else json.dumps(list(ids))},
+        ).fetchall()
         matrix = np.frombuffer(b"".join(row[1] for row in rows), "<f4").reshape(len(rows), self._dimensions)
         return [row[0] for row in rows], matrix
 
@@ -214,10 +231,11 @@ class Truth:
         with closing(self._writer.execute("PRAGMA user_version")) as cursor:
             version = cursor.fetchone()[0]
         if version == 0:
-            self._writer.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} INSERT INTO embedder VALUES ('{embedder}', {self._dimensions});"
-                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+            with self._transaction() as connection:
+                for statement in SCHEMA:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO embedder VALUES (?, ?)", (embedder, self._dimensions))
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise TruthError(
                 f"{path} was written by another version of Matinee (its format is {version}, this one reads "

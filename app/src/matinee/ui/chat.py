@@ -2,10 +2,11 @@
 
 import html
 import re
+from itertools import pairwise
 
 import streamlit as st
 
-from matinee.answer import Answer, Citation, Delta, Kind
+from matinee.answer import Answer, Citation, Kind
 from matinee.engine import SAMPLE_NAME, Engine
 from matinee.stores.truth import StoredDocument
 from matinee.ui import library
@@ -34,10 +35,8 @@ def draw(engine: Engine) -> None:
     if question:
         _draw_question(question)
         with st.chat_message("assistant", avatar=":material/theater_comedy:"):
-            answer = _ask(engine, question)
-        if answer is not None:
-            history.append((question, answer))
-            st.rerun()
+            history.append((question, _ask(engine, question)))
+        st.rerun()
 
 
 def _draw_welcome(engine: Engine, documents: list[StoredDocument]) -> str | None:
@@ -62,19 +61,18 @@ def _draw_question(question: str) -> None:
         st.markdown(escape_markdown(question))
 
 
-def _ask(engine: Engine, question: str) -> Answer | None:
+def _ask(engine: Engine, question: str) -> Answer:
     """Show the answer as it comes and return the whole of it."""
     place = st.empty()
     place.markdown(":gray[Searching the documents…]")
-    text, answer = "", None
+    text = ""
     for part in engine.ask(question):
-        if isinstance(part, Delta):
-            text += part.text
-            place.markdown(_safe(text) + " ▌")
-        else:
-            answer = part
-    place.empty()
-    return answer
+        if isinstance(part, Answer):
+            place.empty()
+            return part
+        text += part.text
+        place.markdown(_safe(text) + " ▌")
+    raise RuntimeError("an answer never ended")
 
 
 def _draw_answer(engine: Engine, answer: Answer) -> None:
@@ -98,8 +96,8 @@ def _draw_refusal(engine: Engine, answer: Answer) -> None:
     passages = sum(document.passages for document in documents)
     st.markdown("**Not in these documents.**")
     st.markdown(
-        f"Searched {count(passages, 'passage')} of {count(len(documents), 'document')}, by meaning and by words, "
-        "and found nothing that answers this. Try other words, or add a document that covers it."
+        f"Searched {count(passages, 'passage')} of {count(len(documents), 'document')}, by meaning and by "
+        "words, and found nothing that answers this. Try other words, or add a document that covers it."
     )
     for citation in answer.citations:
         _draw_citation(engine, citation, "Nearest passage:")
@@ -126,7 +124,7 @@ def _highlighted(text: str, offset: int, citation: Citation) -> str:
     edges = {passage.start, passage.end, *(edge for quote in citation.quotes for edge in quote)}
     cuts = sorted({0, len(text), *(min(max(edge - offset, 0), len(text)) for edge in edges)})
     parts = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         piece = html.escape(text[start:end])
         if any(first <= start + offset < last for first, last in citation.quotes):
             piece = f'<mark class="quote">{piece}</mark>'

@@ -28,7 +28,9 @@ def draw(engine: Engine) -> None:
     for document in documents:
         _draw_document(engine, document)
     model = engine.model_name
-    st.caption(f"Answers are written by {escape_markdown(model)}." if model else "Answers are quotes: no model is set up.")
+    st.caption(
+        f"Answers by {escape_markdown(model)}." if model else "Answers are quotes: no model is configured."
+    )
 
 
 def draw_sample_button(engine: Engine) -> None:
@@ -46,7 +48,7 @@ def _draw_upload(engine: Engine) -> None:
         type=[suffix.removeprefix(".") for suffix in SUFFIXES],
         accept_multiple_files=True,
         key=f"upload-{generation}",
-        help=f"PDF, Markdown or plain text, up to {engine.settings.max_upload_mb} MB each. They stay on this server.",
+        help=f"PDF, Markdown or plain text, up to {engine.settings.max_upload_mb} MB each.",
     )
     if not files:
         return
@@ -75,7 +77,7 @@ def _ingest(files: list[tuple[str, Callable[[Progress], Added]]]) -> None:
             outcomes.append(("failed", str(error)))
         except Exception:  # a file nobody thought of: the others still get their turn
             logger.exception("A file could not be added.")
-            outcomes.append(("failed", f"{name} could not be added because of an error in Matinee; its log has more."))
+            outcomes.append(("failed", f"{name} could not be added: an error in Matinee, see its log."))
         else:
             outcomes.append(("already there" if added.already_there else "added", added.name))
         bar.empty()
@@ -95,15 +97,14 @@ def _draw_outcomes() -> None:
 
 
 def _draw_document(engine: Engine, document: StoredDocument) -> None:
-    name, button = st.columns([5, 1], vertical_alignment="center")
+    name, button = st.columns([3, 1], vertical_alignment="center")
     pages = f"{count(document.pages, 'page')} · " if document.pages else ""
     name.markdown(
         f"{escape_markdown(document.name)}  \n"
         f":gray[:small[{pages}{count(document.passages, 'passage')} · {file_size(document.size)}]]"
     )
-    if button.button(
-        "", icon=":material/delete:", key=f"remove-{document.id}", help=f"Remove {document.name}", type="tertiary"
-    ):
+    label = ":gray[:small[Remove]]"
+    if button.button(label, key=f"remove-{document.id}", help=f"Remove {document.name}", type="tertiary"):
         engine.remove(document.id)
         st.session_state["outcomes"] = []
         st.rerun()

@@ -16,7 +16,8 @@ STYLE = """
   color: #78716c; margin: 0; }
 .matinee-passage mark { background: #fdf3d7; color: #1c1917; padding: .1rem 0; }
 .matinee-passage mark.quote { background: #fbd38d; }
-.matinee-footer { position: fixed; right: 1rem; bottom: .5rem; z-index: 1000; font-size: .78rem; color: #78716c; }
+.matinee-footer { position: fixed; right: 1rem; bottom: .5rem; z-index: 1000;
+  font-size: .78rem; color: #78716c; }
 </style>
 """
 
