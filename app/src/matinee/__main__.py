@@ -1,6 +1,7 @@
 """Start the app: `python -m matinee`, or `matinee`."""
 
 import logging
+import signal
 import sys
 
 from matinee.engine import shared_engine
@@ -50,6 +51,8 @@ def main() -> int:
     logging.getLogger("matinee").info(
         "Matinee %s on http://%s:%d", settings.version, settings.host, settings.port
     )
+    for number in (signal.SIGTERM, signal.SIGINT):  # the server stops first, then gives the signal to these
+        signal.signal(number, lambda _number, _frame: sys.exit(0))
     try:
         create_app(engine).run(config=streamlit_options(settings))
     finally:
