@@ -1,8 +1,8 @@
 """ECR's second face, the registry protocol, joined to moto's first one, the API.
 
 Layers never pass through here: the gateway asks `/authorize` about each request and streams to the registry.
-Manifests do come here, by both faces, so that the API knows an image before its push returns, and a tag set by
-the API is pulled at once. moto is the truth about images and tags; the registry keeps layers.
+Manifests do come here, by both faces, so that the API knows an image before its push returns, and a tag the
+API sets is pulled at once. moto is the truth about images and tags; the registry keeps layers.
 """
 
 import base64

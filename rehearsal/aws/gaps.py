@@ -1,8 +1,7 @@
 """Where moto's EC2 and IAM differ from AWS in a way the playbooks meet. Each function says what it mends."""
 
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from moto.core.responses import ActionResult
 from moto.ec2.models import EC2Backend, ec2_backends, elastic_ip_addresses, elastic_network_interfaces
@@ -59,13 +58,18 @@ def _subnet_of_an_instance() -> None:
 
     @mends(EC2Backend, "run_instances")
     def run_instances(
-        original: Callable[..., Reservation], backend: EC2Backend, *args: object, **kwargs: Any
+        original: Callable[..., Reservation],
+        backend: EC2Backend,
+        *args: object,
+        subnet_id: str | None = None,
+        placement: str | None = None,
+        nics: Sequence[dict[str, str]] = (),
+        **kwargs: object,
     ) -> Reservation:
-        interfaces = kwargs.get("nics") or []
-        if not kwargs.get("subnet_id") and not any("SubnetId" in interface for interface in interfaces):
+        if not subnet_id and not any("SubnetId" in interface for interface in nics):
             subnets = backend.get_default_subnets()
-            kwargs["subnet_id"] = subnets[kwargs.get("placement") or min(subnets)].id
-        return original(backend, *args, **kwargs)
+            subnet_id = subnets[placement or min(subnets)].id
+        return original(backend, *args, subnet_id=subnet_id, placement=placement, nics=nics, **kwargs)
 
 
 def _service_specific_credentials() -> None:

@@ -1,7 +1,7 @@
 """A container for every emulated instance, following its state; and the state following the container.
 
-An API call only asks for a change (pending, stopping, shutting-down). The reconciler makes it, then reports it:
-waiters wait for what has really happened. A host which powers itself off becomes a stopped instance.
+An API call only asks for a change (pending, stopping, shutting-down). The reconciler makes it, then says so,
+so that waiters wait for the real thing. A host which powers itself off becomes a stopped instance.
 """
 
 import contextlib

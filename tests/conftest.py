@@ -1,0 +1,38 @@
+"""What all tests share: a rehearsal of their own, beside the one a person may have up."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from tests.local_aws import ROOT, Rehearsal, free_port, run_rehearsal
+
+NAME = "matinee-test"
+
+
+@pytest.fixture(scope="session")
+def rehearsal() -> Iterator[Rehearsal]:
+    """A local AWS, empty at first, taken away at the end of the tests."""
+    _remove_left_over()
+    name, port = f"{NAME}-{os.getpid()}", free_port()
+    try:
+        up = run_rehearsal("up", "--name", name, port=port)
+        assert up.returncode == 0, up.stderr
+        folder = ROOT / ".rehearsal" / name
+        activate = ["sh", "-c", '. "$1" && env -0', "sh", str(folder / "activate")]
+        printed = subprocess.run(activate, capture_output=True, text=True, check=True).stdout
+        env = dict(line.split("=", 1) for line in printed.split("\0") if line)
+        yield Rehearsal(name, port, folder, env)
+    finally:
+        run_rehearsal("down", "--name", name)
+
+
+def _remove_left_over() -> None:
+    """Take down what test runs left which were killed: their names say which process they belonged to."""
+    for network in docker.from_env().networks.list(names=[NAME]):
+        left = re.fullmatch(rf"({NAME}-(\d+))-vpc", str(network.name))
+        if left and not os.path.exists(f"/proc/{left[2]}"):  # noqa: PTH110
+            run_rehearsal("down", "--name", left[1])
