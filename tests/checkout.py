@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.local_aws import ROOT
+
 ACCOUNT = "123456789012"  # of the rehearsal
 
 
@@ -43,6 +44,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            check=False,
         )
         print(done.stdout)
         return Run(done.returncode, done.stdout)

@@ -3,9 +3,10 @@
 import pytest
 
 from tests.checkout import Checkout, make_checkout
+from tests.local_aws import Rehearsal
 
 
 @pytest.fixture(scope="session")
-def checkout(rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Checkout:  # noqa: ANN001
+def checkout(rehearsal: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A fresh Git repository with the project's files as they are now, committed."""
     return make_checkout(tmp_path_factory.mktemp("checkout"), rehearsal.env)

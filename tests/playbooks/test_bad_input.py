@@ -1,10 +1,17 @@
 """What goes wrong before or while a stage is set up: a clear message, a failure, and nothing half-made."""
 
+import os
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
 
+import docker
 import pytest
 
 from tests.checkout import Checkout
+from tests.local_aws import Rehearsal, run_rehearsal
+
+type Settings = Callable[..., None]
 
 
 def words(text: str) -> str:
@@ -13,7 +20,7 @@ def words(text: str) -> str:
 
 
 @pytest.fixture
-def settings(checkout: Checkout):  # noqa: ANN201
+def settings(checkout: Checkout) -> Iterator[Settings]:
     """Edit the one file that a user edits, for one test."""
     path = checkout.path / "inventory/demo/group_vars/all.yml"
     before = path.read_text()
@@ -21,14 +28,19 @@ def settings(checkout: Checkout):  # noqa: ANN201
     path.write_text(before)
 
 
-def assert_nothing_made(rehearsal) -> None:  # noqa: ANN001
+def kill_emulator(rehearsal: Rehearsal) -> None:
+    """Kill the emulator as a crash would: all that it knew is gone."""
+    os.kill(docker.from_env().containers.get(f"{rehearsal.name}-aws").attrs["State"]["Pid"], signal.SIGKILL)
+
+
+def assert_nothing_made(rehearsal: Rehearsal) -> None:
     """Nothing of a stage is in the account."""
     assert not rehearsal.boto("ecr").describe_repositories()["repositories"]
     assert not rehearsal.boto("ec2").describe_key_pairs()["KeyPairs"]
     assert not rehearsal.boto("ec2").describe_addresses()["Addresses"]
 
 
-def test_no_credentials(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+def test_no_credentials(rehearsal: Rehearsal, checkout: Checkout) -> None:
     environment = {
         name: value
         for name, value in checkout.environment.items()
@@ -41,7 +53,7 @@ def test_no_credentials(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
     assert_nothing_made(rehearsal)
 
 
-def test_wrong_region(rehearsal, checkout: Checkout, settings) -> None:  # noqa: ANN001
+def test_wrong_region(rehearsal: Rehearsal, checkout: Checkout, settings: Settings) -> None:
     settings(region="eu-nowhere-1")
     run = checkout.play("site.yml")
     assert run.status != 0
@@ -50,7 +62,9 @@ def test_wrong_region(rehearsal, checkout: Checkout, settings) -> None:  # noqa:
 
 
 @pytest.mark.parametrize("changes", [{"project": "My_Project"}, {"stage": "x" * 30}, {"project": "-dash"}])
-def test_name_that_aws_would_refuse(rehearsal, checkout: Checkout, settings, changes) -> None:  # noqa: ANN001
+def test_name_that_aws_would_refuse(
+    rehearsal: Rehearsal, checkout: Checkout, settings: Settings, changes: dict[str, str]
+) -> None:
     settings(**changes)
     run = checkout.play("site.yml")
     assert run.status != 0
@@ -58,7 +72,7 @@ def test_name_that_aws_would_refuse(rehearsal, checkout: Checkout, settings, cha
     assert_nothing_made(rehearsal)
 
 
-def test_no_dockerfile(checkout: Checkout, settings) -> None:  # noqa: ANN001
+def test_no_dockerfile(checkout: Checkout, settings: Settings) -> None:
     settings(app_context="docs", app_dockerfile="")
     run = checkout.play("push.yml")
     assert run.status != 0
@@ -72,7 +86,9 @@ def test_docker_not_running(checkout: Checkout) -> None:
     assert "Docker" in run.output
 
 
-def test_missing_secret_is_named_before_anything_is_stored(rehearsal, checkout: Checkout, settings) -> None:  # noqa: ANN001
+def test_missing_secret_is_named_before_anything_is_stored(
+    rehearsal: Rehearsal, checkout: Checkout, settings: Settings
+) -> None:
     settings(app_settings={"MODEL": "small"}, app_optional_secrets=[])
     run = checkout.play("playbooks/provision.yml")
     assert run.status != 0
@@ -80,7 +96,7 @@ def test_missing_secret_is_named_before_anything_is_stored(rehearsal, checkout: 
     assert not rehearsal.boto("ssm").get_parameters_by_path(Path="/ragstream/demo/env")["Parameters"]
 
 
-def test_emulator_killed_half_way_then_run_again(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+def test_emulator_killed_half_way_then_run_again(rehearsal: Rehearsal, checkout: Checkout) -> None:
     site = subprocess.Popen(
         ["ansible-playbook", "site.yml"],
         cwd=checkout.path,
@@ -93,9 +109,9 @@ def test_emulator_killed_half_way_then_run_again(rehearsal, checkout: Checkout) 
     for line in site.stdout or ():
         seen += line
         if "TASK [cloud_identity : Role of the host]" in line:
-            rehearsal.kill_emulator()
+            kill_emulator(rehearsal)
     assert site.wait() != 0, seen
-    rehearsal.up()
+    assert run_rehearsal("up", "--name", rehearsal.name, port=rehearsal.port).returncode == 0
     checkout.passes("site.yml")
     assert checkout.passes("site.yml").changed == 0
     checkout.passes("destroy.yml", "-e", "confirm=ragstream")

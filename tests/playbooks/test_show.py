@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import new_page
 from tests.checkout import ROOT, Checkout
+from tests.local_aws import Rehearsal
 
 SAMPLE = ROOT / "app/src/matinee/samples/guide.pdf"
 SECRET = "sk-matinee-test-4Qz'\"$x\\n"
@@ -43,10 +44,22 @@ def get(url: str) -> str:
         return answer.read().decode()
 
 
-def on_host(rehearsal, script: str) -> str:  # noqa: ANN001
+def host_of(rehearsal: Rehearsal) -> str:
+    """Name the container that is the stage's host."""
+    label = f"label=matinee.rehearsal={rehearsal.name}"
+    names = subprocess.run(
+        ["docker", "ps", "--format", "{{.Names}}", "--filter", label],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    return next(name for name in names if name.startswith(f"{rehearsal.name}-i-"))
+
+
+def on_host(rehearsal: Rehearsal, script: str) -> str:
     """Run a script as root on the emulated host, as its owner would by SSH, and return what it printed."""
     return subprocess.run(
-        ["docker", "exec", "-i", rehearsal.host_container(), "sh", "-eu"],
+        ["docker", "exec", "-i", host_of(rehearsal), "sh", "-eu"],
         input=script,
         check=True,
         capture_output=True,
@@ -54,7 +67,7 @@ def on_host(rehearsal, script: str) -> str:  # noqa: ANN001
     ).stdout
 
 
-def refused(call, **arguments: object) -> bool:  # noqa: ANN001
+def refused(call: Callable[..., object], **arguments: object) -> bool:
     """Whether AWS refuses a call for want of a right."""
     try:
         call(**arguments)
@@ -98,7 +111,7 @@ def test_status_says_what_is_missing(checkout: Checkout) -> None:
     assert "state: no-image" in run.output
 
 
-def test_push_needs_the_key_of_ci_and_nothing_else(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+def test_push_needs_the_key_of_ci_and_nothing_else(rehearsal: Rehearsal, checkout: Checkout) -> None:
     key = dict(line.split("=", 1) for line in (checkout.keys / "github-secrets.env").read_text().split())
     config = {"endpoint_url": f"http://127.0.0.1:{rehearsal.port}"}
     environment = {
@@ -148,7 +161,7 @@ def test_page_answers_with_a_citation(checkout: Checkout, page: Page) -> None:
     )
 
 
-def test_secret_reaches_the_app_and_nothing_else(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal, checkout: Checkout) -> None:
     seen = on_host(rehearsal, 'docker exec matinee-app sh -c \'tr "\\\\0" "\\\\n" < /proc/1/environ\'')
     assert f"OPENAI_API_KEY={SECRET}" in seen
     # The pattern does not match itself, so that neither this script nor its trace is found
@@ -165,14 +178,15 @@ def test_secret_reaches_the_app_and_nothing_else(rehearsal, checkout: Checkout) 
     assert (
         SECRET
         not in subprocess.run(
-            ["docker", "history", "--no-trunc", f"{rehearsal.registry}/ragstream-web:latest"],
+            ["docker", "history", "--no-trunc", f"127.0.0.1:{rehearsal.port}/ragstream-web:latest"],
             capture_output=True,
             text=True,
+            check=True,
         ).stdout
     )
 
 
-def test_host_may_read_its_own_and_no_more(rehearsal) -> None:  # noqa: ANN001
+def test_host_may_read_its_own_and_no_more(rehearsal: Rehearsal) -> None:
     rehearsal.boto("ssm").put_parameter(Name="/ragstream/other/env/KEY", Value="x", Type="SecureString")
     answers = on_host(
         rehearsal,
@@ -191,7 +205,7 @@ def ask(call, **arguments):
 ssm, ecr = (boto3.client(name, region_name="eu-central-1") for name in ("ssm", "ecr"))
 ask(ssm.get_parameters_by_path, Path="/ragstream/demo/env", WithDecryption=True)
 ask(ssm.get_parameters_by_path, Path="/ragstream/other/env", WithDecryption=True)
-ask(ssm.put_parameter, Name="/ragstream/demo/env/OPENAI_API_KEY", Value="x", Type="SecureString", Overwrite=True)
+ask(ssm.put_parameter, Name="/ragstream/demo/env/NEW", Value="x", Type="SecureString")
 ask(ecr.batch_get_image, repositoryName="ragstream-web", imageIds=[{"imageTag": "latest"}])
 ask(ecr.initiate_layer_upload, repositoryName="ragstream-web")
 ask(ecr.put_image, repositoryName="ragstream-web", imageManifest="{}", imageTag="evil")
@@ -201,7 +215,7 @@ END
     assert answers.split() == ["allowed", "refused", "refused", "allowed", "refused", "refused"]
 
 
-def test_container_is_unprivileged(rehearsal) -> None:  # noqa: ANN001
+def test_container_is_unprivileged(rehearsal: Rehearsal) -> None:
     inspected = json.loads(on_host(rehearsal, "docker inspect matinee-app"))[0]
     assert inspected["HostConfig"]["CapDrop"] == ["ALL"]
     assert "no-new-privileges" in " ".join(inspected["HostConfig"]["SecurityOpt"])
@@ -296,7 +310,7 @@ def test_destroy_asks_for_the_name(checkout: Checkout) -> None:
     assert "instance: running" in checkout.passes("status.yml").output
 
 
-def test_destroy_leaves_nothing(rehearsal, checkout: Checkout) -> None:  # noqa: ANN001
+def test_destroy_leaves_nothing(rehearsal: Rehearsal, checkout: Checkout) -> None:
     run = checkout.passes("destroy.yml", "-e", "confirm=ragstream")
     assert "Nothing that carries the stage's tags is left" in run.output
     ec2, iam = rehearsal.boto("ec2"), rehearsal.boto("iam")

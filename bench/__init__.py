@@ -1,0 +1,1 @@
+"""Figures, measured where they are printed."""

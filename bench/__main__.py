@@ -1,0 +1,153 @@
+"""Measure the pipeline on this machine and print one table: python -m bench [--retrieval FOLDER].
+
+Every time is measured in this run, on a rehearsal of its own; what is compared is measured side by side.
+"""
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.bare import BarePush
+from tests.checkout import ROOT, Checkout, make_checkout
+
+NAME = "matinee-bench"
+PORT = "4599"
+
+type Row = tuple[str, str, str]
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that an action takes."""
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+def rehearsal(command: str) -> None:
+    """Run a command of the rehearsal that is measured on."""
+    subprocess.run(
+        [sys.executable, "-m", "rehearsal", command, "--name", NAME],
+        cwd=ROOT,
+        env=os.environ | {"REHEARSAL_PORT": PORT},
+        check=True,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return the environment that points at that rehearsal."""
+    script = f". {ROOT}/.rehearsal/{NAME}/activate && env -0"
+    out = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True).stdout
+    return dict(line.split("=", 1) for line in out.split("\0") if line)
+
+
+def machine() -> str:
+    """Name the machine the figures are from."""
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    model = models[0] if models else platform.machine()
+    return f"{os.cpu_count()} × {model}, {memory:.0f} GiB, {platform.release()}"
+
+
+def pushes(checkout: Checkout) -> list[Row]:
+    """Push cold, after a one-line change and with nothing new, each beside a bare docker push."""
+    bare = BarePush(ROOT / ".rehearsal" / NAME)
+    rows = []
+
+    def push(name: str) -> None:
+        out = checkout.passes("push.yml", "-v").output
+        ours = float((re.search(r"push: ([\d.]+)", out) or ["", "0"])[1])
+        sent = re.search(r"bytes_pushed: (\d+)", out)
+        beside = bare.push(f"ragstream-web:{checkout.version}")
+        megabytes = int(sent[1]) / 1e6 if sent else 0.0
+        rows.append((f"push, {name}: ours", f"{ours:.2f} s", f"{megabytes:.2f} MB sent"))
+        rows.append((f"push, {name}: bare docker push", f"{beside:.2f} s", f"ours is {ours / beside:.2f} ×"))
+
+    push("cold")
+    module = checkout.path / "app/src/matinee/__init__.py"
+    module.write_text(module.read_text() + "\n# One more line\n")
+    checkout.commit("One more line")
+    push("one line of code changed")
+    push("nothing new")
+    return rows
+
+
+def start_to_answer(checkout: Checkout) -> Row:
+    """Measure from asking AWS to start the stopped host to the first answer of the app."""
+    output = checkout.passes("demo-stop.yml").output + checkout.passes("status.yml").output
+    address = (re.search(r"url: (http://[\d.]+/)", output) or ["", ""])[1]
+
+    def start() -> None:
+        play = subprocess.Popen(
+            ["ansible-playbook", "demo-start.yml"],
+            cwd=checkout.path,
+            env=checkout.environment,
+            stdout=subprocess.DEVNULL,
+        )
+        while play.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{address}health", timeout=1) as answer:
+                    if answer.status == 200:
+                        return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.1)
+        raise SystemExit("demo-start.yml ended and the app does not answer")
+
+    return ("demo-start.yml to the first HTTP 200", f"{timed(start):.1f} s", "host stopped before")
+
+
+def pipeline() -> list[Row]:
+    """Measure everything from the first site.yml to the first answer."""
+    rows: list[Row] = []
+    rehearsal("up")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            checkout = make_checkout(Path(folder), environment())
+            rows.append(
+                ("site.yml, empty account", f"{timed(lambda: checkout.passes('site.yml')):.1f} s", "")
+            )
+            rows.append(
+                ("site.yml, again", f"{timed(lambda: checkout.passes('site.yml')):.1f} s", "changes nothing")
+            )
+            rows += pushes(checkout)
+            checkout.passes("demo-start.yml")
+            rows.append(start_to_answer(checkout))
+            size = subprocess.run(
+                ["docker", "image", "inspect", "-f", "{{.Size}}", f"127.0.0.1:{PORT}/ragstream-web:latest"],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+            rows.append(("image of the app", f"{int(size) / 1e6:.0f} MB", "uncompressed"))
+    finally:
+        rehearsal("down")
+    return rows
+
+
+def main() -> None:
+    """Measure, then print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--retrieval", type=Path, help="folder of BEIR's SciFact: measure how well passages are found"
+    )
+    folder = parser.parse_args().retrieval
+    rows = pipeline()
+    print(f"\n{machine()}\n")
+    width = max(len(row[0]) for row in rows)
+    for name, value, remark in rows:
+        print(f"{name:<{width}}  {value:>10}  {remark}")
+    if folder:
+        print()
+        subprocess.run([ROOT / "app/.venv/bin/python", "bench/retrieval.py", folder], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What a push is compared with: docker's own, of the same image, to a repository beside it."""
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from subprocess import DEVNULL, run
+
+import boto3
+
+
+class BarePush:
+    """Pushes with nothing but `docker push`, after a login of its own.
+
+    Args:
+        folder: the folder with the AWS files `config` and `credentials` of the registry's account.
+    """
+
+    REPOSITORY = "bare"
+
+    def __init__(self, folder: Path) -> None:
+        os.environ |= {
+            "AWS_CONFIG_FILE": str(folder / "config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
+        }
+        ecr = boto3.Session(profile_name="rehearsal").client("ecr")
+        ecr.create_repository(repositoryName=self.REPOSITORY)
+        login = ecr.get_authorization_token()["authorizationData"][0]
+        self.registry = login["proxyEndpoint"].partition("://")[2]
+        self.folder = tempfile.TemporaryDirectory()
+        auths = {"auths": {self.registry: {"auth": login["authorizationToken"]}}}
+        Path(self.folder.name, "config.json").write_text(json.dumps(auths))
+
+    def push(self, source: str) -> float:
+        """Push what another repository has under a name; returns the seconds that it took."""
+        target = f"{self.registry}/{self.REPOSITORY}:latest"
+        run(["docker", "tag", f"{self.registry}/{source}", target], check=True)
+        environment = os.environ | {"DOCKER_CONFIG": self.folder.name}
+        start = time.monotonic()
+        run(["docker", "push", target], env=environment, check=True, stdout=DEVNULL)
+        return time.monotonic() - start
