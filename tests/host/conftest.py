@@ -38,7 +38,7 @@ def engine() -> Iterator[docker.DockerClient]:
     for container in client.containers.list(all=True, filters={"label": LABEL}):
         container.remove(force=True, v=True)
     for image in client.images.list(filters={"label": LABEL}):
-        client.images.remove(image.id, force=True)
+        image.remove(force=True)
 
 
 @pytest.fixture(scope="session")

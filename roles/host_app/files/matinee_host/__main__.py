@@ -56,6 +56,7 @@ from matinee_host.model import (
     Release,
     Status,
     load_config,
+    log,
     notify,
     read_state,
     read_status,
@@ -85,6 +86,9 @@ def run(config: Config) -> ExitCode:
         failure = LaunchError(str(error))
     except SystemExit:
         report(config, Status("stopped"))
+        raise
+    except Exception as error:
+        report(config, dataclasses.replace(failed, reason=f"The launcher has a fault of its own: {error!r}"))
         raise
     report(config, dataclasses.replace(failed, reason=str(failure), log=failure.container_log))
     return failure.exit_code
@@ -197,7 +201,8 @@ def main() -> ExitCode:
     parser.add_argument("command", choices=["run", "status", "update"])
     parser.add_argument("--config", type=Path, default=Path("/etc/matinee/host.json"), metavar="FILE")
     options = parser.parse_args()
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.basicConfig(format="%(message)s")
+    log.setLevel(logging.INFO)  # its own steps; of the libraries, warnings
     try:
         config = load_config(options.config)
         if options.command == "run":

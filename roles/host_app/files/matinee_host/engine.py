@@ -15,7 +15,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.models.images import Image
-from docker.types import Mount
+from docker.types import LogConfig, Mount
 from requests import RequestException
 
 from matinee_host.cloud import CloudError, Registry
@@ -103,7 +103,12 @@ def image_uid(engine: docker.DockerClient, image: Image) -> int:
         return int(user)
     try:
         answer = engine.containers.run(
-            image, entrypoint=["id", "-u"], network_disabled=True, cap_drop=["ALL"], remove=True
+            image,
+            entrypoint=["id", "-u"],
+            network_disabled=True,
+            cap_drop=["ALL"],
+            log_config=LogConfig(type=LogConfig.types.JSON),  # the client reads the answer from no other log
+            remove=True,
         )
         return int(answer)
     except (DockerException, ValueError) as error:
@@ -262,7 +267,7 @@ def wait_engine(engine: docker.DockerClient, timeout: int) -> None:
 
 def log_tail(container: Container) -> str:
     """The last lines the container logged."""
-    return container.logs(tail=LOG_LINES).decode(errors="replace")
+    return container.logs(tail=LOG_LINES).decode(errors="replace").rstrip()
 
 
 def prune(engine: docker.DockerClient, keep: list[Release]) -> None:
