@@ -115,7 +115,8 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
     boto3_tag_list_to_ansible_dict,
 )
 
-SETTING, SECRET = "String", "SecureString"
+PLAIN = "String"
+ENCRYPTED = "SecureString"
 MAX_BYTES = 4096  # of a parameter of the standard tier, which is free
 DELETE_BATCH = 10  # names that one DeleteParameters call takes
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -149,7 +150,7 @@ def as_text(value: object) -> str | None:
 def value_problem(parameter: Parameter) -> str | None:
     """Say why Parameter Store or the environment of a process cannot hold this value."""
     if not parameter.value:
-        return "is empty: give it a value or remove it" if parameter.type == SETTING else None
+        return "is empty: give it a value or remove it" if parameter.type == PLAIN else None
     if (size := len(parameter.value.encode())) > MAX_BYTES:
         return f"is {size} bytes long: at most {MAX_BYTES} can be stored"
     if "\0" in parameter.value:
@@ -175,7 +176,7 @@ def declare(
         f"{name} is both a setting and a secret" for name in sorted(settings.keys() & secrets.keys())
     ]
     declared = {}
-    for kind, variables in ((SETTING, settings), (SECRET, secrets)):
+    for kind, variables in ((PLAIN, settings), (ENCRYPTED, secrets)):
         for name, value in variables.items():
             if not NAME.fullmatch(name):
                 problems.append(

@@ -47,7 +47,7 @@ def play(
     command += ["-e", f"@{variables}", str(playbook)] + (["--check"] if check else [])
     # The most that Ansible can be made to tell: the result in a file, with the arguments in it
     keep_result = {"ANSIBLE_CALLBACKS_ENABLED": "tree", "ANSIBLE_CALLBACK_TREE_DIR": str(folder)}
-    keep_result["ANSIBLE_INJECT_INVOCATION"] = "true"
+    keep_result |= {"ANSIBLE_INJECT_INVOCATION": "true", "TMPDIR": str(folder)}
     done = subprocess.run(
         command, cwd=ROOT, env=environment | keep_result, capture_output=True, text=True, check=False
     )

@@ -1,11 +1,20 @@
 """The parts of image_builder that a push to this machine's engine does not show."""
 
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from ansible.module_utils import image_builder
-from ansible.module_utils.image_builder import Builder, BuilderError, Log, build, build_command, bytes_sent
+from ansible.module_utils.image_builder import (
+    Builder,
+    BuilderError,
+    Log,
+    build,
+    build_command,
+    bytes_sent,
+    find_builder,
+)
 
 LAYERS = [{"digest": f"sha256:{letter * 64}", "size": size} for letter, size in (("a", 10), ("b", 200))]
 DIFF_IDS = (f"sha256:{'1' * 64}", f"sha256:{'2' * 64}")
@@ -25,6 +34,25 @@ DIFF_IDS = (f"sha256:{'1' * 64}", f"sha256:{'2' * 64}")
 )
 def test_bytes_sent_are_those_of_the_layers_sent(sent: tuple[str, ...], size: int) -> None:
     assert bytes_sent(frozenset(sent), DIFF_IDS, LAYERS) == size
+
+
+def test_missing_builder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuilderError, match=r"sudo apt install docker\.io docker-buildx"):
+        find_builder()
+
+    # As docker 28 answers without the plugin
+    script = '#!/bin/sh\ntest "$1" = --version && echo "Docker version 28.2.2, build e6534b4"\n'
+    (tmp_path / "docker").write_text(script)
+    (tmp_path / "docker").chmod(0o755)
+    with pytest.raises(BuilderError, match=r"lacks buildx.*sudo apt install docker-buildx"):
+        find_builder()
+
+
+def test_builder_of_this_machine_is_known_for_what_it_is() -> None:
+    builder = find_builder()
+    answer = subprocess.run([builder.docker, "buildx", "version"], check=False, capture_output=True)
+    assert builder.has_buildx == (answer.returncode == 0)
 
 
 def command(builder: Builder, *cache_to: str) -> list[str]:
