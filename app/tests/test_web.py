@@ -53,4 +53,6 @@ def test_an_env_file_in_the_folder_it_starts_in_is_read(tmp_path: Path) -> None:
 def test_every_setting_is_in_the_example_file() -> None:
     example = (Path(__file__).parents[1] / ".env.example").read_text()
     documented = re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)
-    assert sorted(documented) == sorted(str(field.validation_alias) for field in Settings.model_fields.values())
+    assert sorted(documented) == sorted(
+        str(field.validation_alias) for field in Settings.model_fields.values()
+    )

@@ -107,8 +107,8 @@ def test_site_again_changes_nothing(checkout: Checkout) -> None:
 
 def test_status_says_what_is_missing(checkout: Checkout) -> None:
     run = checkout.passes("status.yml")
-    assert "newest_pushed: 'nothing yet: run push.yml'" in run.output
-    assert "state: no-image" in run.output
+    assert "nothing yet: run push.yml" in run.output
+    assert "No image has been pushed to ragstream-web yet" in run.output
 
 
 def test_push_needs_the_key_of_ci_and_nothing_else(rehearsal: Rehearsal, checkout: Checkout) -> None:

@@ -19,6 +19,7 @@ QUOTED_SENTENCES = 3
 # and about six papers: 73 of 74 which they answer have such a sentence, 2 of 150 medical claims have.
 SUPPORT = 0.40
 SUPPORT_SHARE = 0.7  # of the best sentence's cosine, for a second and third sentence
+PASSAGE_WEIGHT = 0.2  # of the passage's score (0 to 1) beside the sentence's cosine
 EDGE = 300  # characters around a passage, in which a sentence cut by its edge begins or ends
 
 NOT_FOUND = "NOT IN THE DOCUMENTS"
@@ -121,15 +122,19 @@ class Answerer:
             return self._refuse(hits)
         vectors = self._embedder.embed([question, *(sentence.text for sentence, _ in candidates)])
         cosines = vectors[1:] @ vectors[0]
+        scores = cosines + PASSAGE_WEIGHT * np.array([hit.score for _, hit in candidates])
         floor = max(SUPPORT, SUPPORT_SHARE * float(cosines.max()))
-        best = [index for index in np.argsort(-cosines)[:QUOTED_SENTENCES] if cosines[index] >= floor]
+        best = [int(index) for index in np.argsort(-scores)[:QUOTED_SENTENCES] if cosines[index] >= floor]
         if not best:
             return self._refuse(hits)
+        after_best = best[0] + 1  # a sentence is often completed by the one after it
+        if after_best < len(candidates) and candidates[after_best][1] is candidates[best[0]][1]:
+            best.append(after_best)
 
         quotes: dict[Passage, list[Sentence]] = {}
-        for index in best:
-            sentence, passage = candidates[index]
-            quotes.setdefault(passage, []).append(sentence)
+        for index in dict.fromkeys(best):
+            sentence, hit = candidates[index]
+            quotes.setdefault(hit.passage, []).append(sentence)
         parts, citations = [], []
         for number, (passage, sentences) in enumerate(quotes.items(), 1):
             sentences.sort(key=lambda sentence: sentence.start)
@@ -138,9 +143,9 @@ class Answerer:
             citations.append(Citation(number, passage, spans))
         return Answer(Kind.EXTRACTIVE, "\n\n".join(parts), tuple(citations))
 
-    def _sentences(self, hits: Sequence[Hit]) -> list[tuple[Sentence, Passage]]:
+    def _sentences(self, hits: Sequence[Hit]) -> list[tuple[Sentence, Hit]]:
         """Return the sentences of the passages, each once, at their offsets in the document."""
-        found: dict[str, tuple[Sentence, Passage]] = {}
+        found: dict[str, tuple[Sentence, Hit]] = {}
         for hit in hits:
             passage = hit.passage
             first = max(0, passage.start - EDGE)
@@ -149,7 +154,7 @@ class Answerer:
                 start, end = sentence.start + first, sentence.end + first
                 inside = min(end, passage.end) - max(start, passage.start)
                 if inside > (end - start) / 2:
-                    found.setdefault(sentence.text, (Sentence(sentence.text, start, end), passage))
+                    found.setdefault(sentence.text, (Sentence(sentence.text, start, end), hit))
         return list(found.values())
 
     @staticmethod

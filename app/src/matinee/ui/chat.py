@@ -15,7 +15,7 @@ from matinee.ui.text import count, escape_markdown
 EXAMPLES = (
     "What does a stopped demo still cost?",
     "Why does the address stay the same after a stop?",
-    "How does the host get the app's secrets?",
+    "What is the CI user allowed to do?",
 )
 
 _CITED = re.compile(r"\\?\[(\d+)\\?\]")  # as written, or as escape_markdown() writes it
