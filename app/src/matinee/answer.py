@@ -124,7 +124,7 @@ class Answerer:
         cosines = vectors[1:] @ vectors[0]
         scores = cosines + PASSAGE_WEIGHT * np.array([hit.score for _, hit in candidates])
         floor = max(SUPPORT, SUPPORT_SHARE * float(cosines.max()))
-        best = [int(index) for index in np.argsort(-scores)[:QUOTED_SENTENCES] if cosines[index] >= floor]
+        best = [int(index) for index in np.argsort(-scores) if cosines[index] >= floor][:QUOTED_SENTENCES]
         if not best:
             return self._refuse(hits)
         after_best = best[0] + 1  # a sentence is often completed by the one after it

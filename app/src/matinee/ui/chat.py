@@ -84,9 +84,8 @@ def _draw_answer(engine: Engine, answer: Answer) -> None:
     if answer.kind is Kind.EXTRACTIVE:
         reason = "the model did not answer" if engine.model_name else "no model is configured"
         st.caption(f"extractive: {reason}. Quoted word for word from the documents.")
-        st.markdown(_cited(escape_markdown(answer.text)))
-    else:
-        st.markdown(_cited(_safe(answer.text)))
+    text = escape_markdown(answer.text) if answer.kind is Kind.EXTRACTIVE else _safe(answer.text)
+    st.markdown(_cited(text, {citation.number for citation in answer.citations}))
     for citation in answer.citations:
         _draw_citation(engine, citation, f":primary-badge[{citation.number}]")
 
@@ -140,6 +139,8 @@ def _safe(text: str) -> str:
     return text.replace("![", "!\\[").replace("$", "\\$")
 
 
-def _cited(text: str) -> str:
-    """Make the numbers of citations stand out."""
-    return _CITED.sub(r":primary-badge[\1]", text)
+def _cited(text: str, numbers: set[int]) -> str:
+    """Make the numbers of citations stand out; a quoted text may have brackets of its own."""
+    return _CITED.sub(
+        lambda match: f":primary-badge[{match[1]}]" if int(match[1]) in numbers else match[0], text
+    )
