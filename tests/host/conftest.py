@@ -1,7 +1,5 @@
 """The launcher against the Docker of this machine: images, a registry, and where it may write."""
 
-import os
-import socket
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,15 +11,15 @@ import docker
 import pytest
 from docker.models.images import Image
 
-LAUNCHER = Path(__file__).parents[2] / "roles/host_app/files"
+from tests.host.launcher import APP_UID, LAUNCHER
+from tests.local_aws import free_port
+
 sys.path.insert(0, str(LAUNCHER))
 
-from matinee_host.cloud import Registry  # noqa: E402 - found by the line above
-from matinee_host.model import Config  # noqa: E402 - found by the line above
+from matinee_host.cloud import Registry
+from matinee_host.model import Config
 
 LABEL = "matinee.test"
-# As root the image's user is someone else, as on a host; without root nothing can be given to someone else.
-APP_UID = os.getuid() or 4711
 REGISTRY_DOCKERFILE = """
 FROM debian:trixie-slim
 RUN apt-get update && apt-get install -y --no-install-recommends docker-registry apache2-utils
@@ -102,10 +100,3 @@ def config(tmp_path: Path, engine: docker.DockerClient) -> Iterator[Config]:
         yield config
         for container in engine.containers.list(all=True, filters={"name": config.container}):
             container.remove(force=True, v=True)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import docker
 import pytest
-from conftest import APP_UID
 from docker.models.containers import Container
 from docker.models.images import Image
 from matinee_host.cloud import CloudError, Registry
@@ -26,6 +25,8 @@ from matinee_host.engine import (
     write_environment,
 )
 from matinee_host.model import Config, Release, read_status
+
+from tests.host.launcher import APP_UID
 
 SECRET = 's3cr3t: it\'s "here"\n$HOME `id` 日本語'
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import docker
 import pytest
-from conftest import LAUNCHER
 from docker.models.images import Image
 from matinee_host.__main__ import serve
 from matinee_host.cloud import Cloud
@@ -29,6 +28,8 @@ from matinee_host.model import (
     read_status,
     write_state,
 )
+
+from tests.host.launcher import LAUNCHER
 
 NO_AWS = {
     "AWS_ENDPOINT_URL": "http://127.0.0.1:1",

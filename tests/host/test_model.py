@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LAUNCHER
 from matinee_host.engine import last_good
 from matinee_host.model import Config, ConfigError, Release, State, load_config, read_state, write_state
+
+from tests.host.launcher import LAUNCHER
 
 OLD, GOOD, NEW = (
     Release(f"registry/web@sha256:{name}", f"sha256:{name}", name) for name in ("old", "good", "new")
