@@ -3,56 +3,47 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
-import boto3
 import pytest
 
-from tests.modules.running import ROOT, Client, Outcome, RunModule, play
+from tests.local_aws import ROOT, Rehearsal
+from tests.modules.running import Client, Outcome, RunModule, play
 
 # As Ansible does for a module, so that tests can import what modules share
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 
 @pytest.fixture(scope="session")
-def cloud(rehearsal: Any) -> dict[str, str]:
-    """The environment that points AWS tools at the rehearsal."""
-    return rehearsal.env
-
-
-@pytest.fixture(scope="session")
-def run_module(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> RunModule:
+def run_module(rehearsal: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> RunModule:
     """Run a module; `environment` adds to the rehearsal's."""
 
     def run(
         module: str, arguments: dict[str, Any], check: bool = False, environment: dict[str, str] | None = None
     ) -> Outcome:
         folder = tmp_path_factory.mktemp("play")
-        return play(folder, module, arguments, cloud | (environment or {}), check)
+        return play(folder, module, arguments, rehearsal.env | (environment or {}), check)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def aws(cloud: dict[str, str]) -> Client:
+def aws(rehearsal: Rehearsal) -> Client:
     """Clients with an administrator's rights, to look at AWS with another eye than the modules'."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cloud.items():
-            patch.setenv(name, value)
-        session = boto3.Session()
-        return {name: session.client(name) for name in ("ec2", "ecr", "iam", "ssm")}.__getitem__
+    return cache(rehearsal.boto)
 
 
 @pytest.fixture
-def as_key(cloud: dict[str, str], tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
+def as_key(rehearsal: Rehearsal, tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
     """Give the environment in which AWS tools use an access key."""
 
     def environment(identity: str, secret: str) -> dict[str, str]:
         file = tmp_path / "credentials"
         lines = [
-            f"[{cloud['AWS_PROFILE']}]",
+            f"[{rehearsal.env['AWS_PROFILE']}]",
             f"aws_access_key_id={identity}",
             f"aws_secret_access_key={secret}",
         ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.local_aws import ROOT
 
 Client = Callable[[str], Any]  # from a service's name to a client with an administrator's rights
 RunModule = Callable[..., "Outcome"]
