@@ -13,6 +13,7 @@ test: ## Run every check and every test
 	@tools/bootstrap dev
 	@tools/check
 	@pytest
+	@cd app && .venv/bin/python -m pytest
 
 lint: ## Run the static checks alone
 	@tools/bootstrap dev
@@ -20,7 +21,11 @@ lint: ## Run the static checks alone
 
 bench: ## Measure, and print the figures as a table
 	@tools/bootstrap dev
-	@.venv/bin/python -u -m bench
+	@.venv/bin/python -u -m bench $(if $(wildcard ../shared/data/scifact),--retrieval ../shared/data/scifact)
+
+app: ## Run the RAG app alone on this machine, without Docker
+	@tools/bootstrap app
+	@cd app && .venv/bin/python -m matinee
 
 clean: ## Take everything down again and leave nothing behind
 	@tools/clean
