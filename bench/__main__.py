@@ -66,7 +66,7 @@ def pushes(checkout: Checkout) -> list[Row]:
         out = checkout.passes("push.yml", "-v").output
         ours = float((re.search(r"push: ([\d.]+)", out) or ["", "0"])[1])
         sent = re.search(r"bytes_pushed: (\d+)", out)
-        beside = bare.push(f"ragstream-web:{checkout.version}")
+        beside = bare.push(checkout.path, checkout.version)
         megabytes = int(sent[1]) / 1e6 if sent else 0.0
         rows.append((f"push, {name}: ours", f"{ours:.2f} s", f"{megabytes:.2f} MB sent"))
         rows.append((f"push, {name}: bare docker push", f"{beside:.2f} s", f"ours is {ours / beside:.2f} ×"))
@@ -121,7 +121,7 @@ def pipeline() -> list[Row]:
             checkout.passes("demo-start.yml")
             rows.append(start_to_answer(checkout))
             size = subprocess.run(
-                ["docker", "image", "inspect", "-f", "{{.Size}}", f"127.0.0.1:{PORT}/ragstream-web:latest"],
+                ["docker", "image", "inspect", "-f", "{{.Size}}", f"127.0.0.1:{PORT}/bare:latest"],
                 check=True,
                 capture_output=True,
                 text=True,

@@ -9,6 +9,8 @@ from subprocess import DEVNULL, run
 
 import boto3
 
+from module_utils.image_builder import find_builder
+
 
 class BarePush:
     """Pushes with nothing but `docker push`, after a login of its own.
@@ -32,11 +34,37 @@ class BarePush:
         auths = {"auths": {self.registry: {"auth": login["authorizationToken"]}}}
         Path(self.folder.name, "config.json").write_text(json.dumps(auths))
 
-    def push(self, source: str) -> float:
-        """Push what another repository has under a name; returns the seconds that it took."""
+    def push(self, root: Path, version: str) -> float:
+        """Push the image that `push.yml` has just pushed; returns the seconds it took.
+
+        Args:
+            root: the checkout that `push.yml` ran in; its layers are in the build cache.
+            version: the version that it pushed.
+        """
+        builder = find_builder()
         target = f"{self.registry}/{self.REPOSITORY}:latest"
-        run(["docker", "tag", f"{self.registry}/{source}", target], check=True)
+        image = [
+            "--build-arg",
+            f"VERSION={version}",
+            "--label",
+            f"org.opencontainers.image.revision={version}",
+        ]
+        run(
+            [
+                builder.docker,
+                "build",
+                "--quiet",
+                "--tag",
+                target,
+                *image,
+                "--file",
+                root / "Dockerfile",
+                root / "app",
+            ],
+            env=os.environ | {"DOCKER_BUILDKIT": "1"},
+            check=True,
+        )
         environment = os.environ | {"DOCKER_CONFIG": self.folder.name}
         start = time.monotonic()
-        run(["docker", "push", target], env=environment, check=True, stdout=DEVNULL)
+        run([builder.docker, "push", target], env=environment, check=True, stdout=DEVNULL)
         return time.monotonic() - start

@@ -434,7 +434,7 @@ def ensure(
         "version": version,
         "digest": digest,
         "bytes_pushed": size,
-        "seconds": {"build": round(published.build_seconds, 1), "push": round(published.push_seconds, 1)},
+        "seconds": {"build": round(published.build_seconds, 2), "push": round(published.push_seconds, 2)},
         "msg": message,
         "diff": diff(version, before, digest),
     }
