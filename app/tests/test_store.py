@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from conftest import OpenEngine
 from files import HARBOUR
 
 from matinee.answer import Answer
+from matinee.documents import Document, Span
 from matinee.engine import Engine
 from matinee.stores.index import COLLECTION
 from matinee.stores.lock import FolderInUseError
@@ -60,6 +62,7 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_it(
     for number in acknowledged:
         assert documents[f"report-{number}.txt"].passages > 0
     assert len(documents) <= len(acknowledged) + 4
+    assert len({document.passages for document in documents.values()}) == 1, "a document is there in part"
     for number in acknowledged[::4]:
         *_, answer = engine.ask(f"What did ship number {number} carry?")
         assert isinstance(answer, Answer)
@@ -104,8 +107,8 @@ def drop_a_vector(index: Path) -> None:
 def turn_a_vector(index: Path) -> None:
     """Make the index hold another vector than the truth."""
     with open_collection(index) as collection:
-        first = collection.get(limit=1, include=[])["ids"][0]
-        collection.update(ids=[first], embeddings=np.eye(1, 384, dtype=np.float32))
+        last = collection.get(include=[])["ids"][-1]
+        collection.update(ids=[last], embeddings=np.eye(1, 384, dtype=np.float32))
 
 
 @pytest.mark.parametrize("damage", [lose, scramble, truncate, drop_a_vector, turn_a_vector])
@@ -153,6 +156,32 @@ def test_what_changes_while_the_index_is_checked_is_in_it_afterwards(open_engine
     *_, answer = engine.ask("When was the harbour dredged?")
     assert isinstance(answer, Answer)
     assert [citation.passage.document_name for citation in answer.citations] == ["harbour.txt"]
+
+
+def test_what_changes_while_the_index_is_built_is_in_it_afterwards(
+    tmp_path: Path, open_engine: OpenEngine
+) -> None:
+    engine = open_engine()
+    index = engine._store._index
+    with index.changing:  # the worker waits for this when it has built the index and takes up the changes
+        deadline = time.monotonic() + 60
+        while index._collection is None and time.monotonic() < deadline:
+            index._worker.join(0.05)
+        engine.add("harbour.txt", HARBOUR.encode())
+    assert engine.wait_for_index(60)
+    engine.close()
+    before = [path.name for path in (tmp_path / "data" / "index").iterdir()]
+    assert open_engine().wait_for_index(60)
+    assert [path.name for path in (tmp_path / "data" / "index").iterdir()] == before
+
+
+def test_a_change_that_fails_in_the_middle_leaves_nothing(engine: Engine) -> None:
+    truth = engine._store.truth
+    spans = [Span(0, 10, None, None), Span(10, 20, None, None)]
+    with pytest.raises(ValueError, match="shorter"):
+        truth.add("id", Document("harbour.txt", HARBOUR), 20, spans, np.zeros((1, 384), np.float32))
+    assert engine.documents() == []
+    assert truth.matching("harbour", 10) == {}
 
 
 def test_a_second_process_is_told_who_owns_the_folder(tmp_path: Path, engine: Engine) -> None:
