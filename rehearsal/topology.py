@@ -214,7 +214,6 @@ class Topology:
                 extra_hosts=service.hosts,
                 port_bindings={80: ("127.0.0.1", service.port)} if service.port else None,
                 restart_policy={"Name": "unless-stopped"},
-                init=True,
             ),
         )
         return self.client.containers.get(created["Id"])

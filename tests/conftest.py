@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -34,5 +35,5 @@ def _remove_left_over() -> None:
     """Take down what test runs left which were killed: their names say which process they belonged to."""
     for network in docker.from_env().networks.list(names=[NAME]):
         left = re.fullmatch(rf"({NAME}-(\d+))-vpc", str(network.name))
-        if left and not os.path.exists(f"/proc/{left[2]}"):  # noqa: PTH110
+        if left and not Path(f"/proc/{left[2]}").exists():
             run_rehearsal("down", "--name", left[1])

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -43,6 +45,8 @@ def main() -> None:
     reconciler = Reconciler(settings)
     reconciler.install()
     iam.create_administrator()
+    # A container's first process is not ended by signals it does not take
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     for task in (reconciler.run, imds.serve):
         threading.Thread(target=task, daemon=True).start()
     run_simple(str(settings.layout.aws), 80, registry, threaded=True, request_handler=RequestHandler)

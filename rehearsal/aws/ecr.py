@@ -66,6 +66,10 @@ class Token:
     expires: datetime
 
 
+class ApiError(ServiceException):
+    """A refusal in the API's form: ECR's name for it, and a sentence."""
+
+
 class RegistryError(Exception):
     """A refusal in the registry protocol's form."""
 
@@ -193,14 +197,12 @@ class Registry:
         """Take an image in and move the tag to it.
 
         Raises:
-            ServiceException: The manifest names layers that are not there, or the tag must not move.
+            ApiError: The manifest names layers that are not there, or the tag must not move.
         """
         content = manifest.encode()
         actual = "sha256:" + hashlib.sha256(content).hexdigest()
         if digest and digest != actual:
-            raise ServiceException(
-                "ImageDigestDoesNotMatchException", f"The digest is {actual}, not {digest}."
-            )
+            raise ApiError("ImageDigestDoesNotMatchException", f"The digest is {actual}, not {digest}.")
         media_type = media_type or _media_type(manifest)
         images = repository.images
         image = next((known for known in images if known.image_digest == actual), None)
@@ -208,13 +210,13 @@ class Registry:
         if image and (image is holder or not tag):
             name = f"tag '{tag}'" if tag else f"digest '{actual}'"
             message = f"Image with {name} already exists in the repository with name '{repository.name}'"
-            raise ServiceException("ImageAlreadyExistsException", message)
+            raise ApiError("ImageAlreadyExistsException", message)
         if holder and repository.is_tag_immutable():
             message = (
                 f"The image tag '{tag}' already exists in the '{repository.name}' repository "
                 "and cannot be overwritten because the tag is immutable."
             )
-            raise ServiceException("ImageTagAlreadyExistsException", message)
+            raise ApiError("ImageTagAlreadyExistsException", message)
         if image is None:
             self._check(repository, actual, content, media_type)
             image = Image(ACCOUNT, "", manifest, repository.name, media_type, actual)
@@ -272,7 +274,7 @@ class Registry:
         manifest = request.get_data(as_text=True)
         try:
             image = self.put(repository, manifest, tag, request.content_type, digest)
-        except ServiceException as error:
+        except ApiError as error:
             if error.code == "ImageTagAlreadyExistsException":
                 raise RegistryError(HTTPStatus.BAD_REQUEST, "TAG_INVALID", error.message) from error
             if error.code != "ImageAlreadyExistsException":  # to push what is there already is no error here
@@ -326,9 +328,7 @@ class Registry:
         url = f"{self.upstream}/v2/{repository.name}/manifests/{digest}"
         answer = requests.put(url, data=content, headers={"Content-Type": media_type}, timeout=60)
         if not answer.ok:
-            raise ServiceException(
-                "LayersNotFoundException", f"The registry refuses the manifest: {answer.text}"
-            )
+            raise ApiError("LayersNotFoundException", f"The registry refuses the manifest: {answer.text}")
 
 
 def _media_type(manifest: str) -> str:
@@ -336,10 +336,10 @@ def _media_type(manifest: str) -> str:
         media_type = json.loads(manifest).get("mediaType")
     except (ValueError, AttributeError) as error:
         message = "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'"
-        raise ServiceException("InvalidParameterException", message) from error
+        raise ApiError("InvalidParameterException", message) from error
     if not media_type:
         message = "image manifest mediatype not provided in manifest or parameter"
-        raise ServiceException("InvalidParameterException", message)
+        raise ApiError("InvalidParameterException", message)
     return str(media_type)
 
 

@@ -1,11 +1,12 @@
 """Where moto's EC2 and IAM differ from AWS in a way the playbooks meet. Each function says what it mends."""
 
-import random
+import secrets
 from collections.abc import Callable, Sequence
 
 from moto.core.responses import ActionResult
 from moto.ec2.models import EC2Backend, ec2_backends, elastic_ip_addresses, elastic_network_interfaces
 from moto.ec2.models.elastic_block_store import Volume
+from moto.ec2.models.elastic_ip_addresses import ElasticAddress
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance, InstanceState, Reservation
 from moto.ec2.models.tags import EC2_PREFIX_TO_RESOURCE
@@ -26,6 +27,7 @@ def install(layout: Layout) -> None:
     _service_specific_credentials()
     _elastic_address_over_stop_and_start()
     _elastic_address_after_termination()
+    _elastic_address_on_the_move()
     _default_vpc(layout)
     _public_addresses(layout)
 
@@ -101,6 +103,25 @@ def _elastic_address_after_termination() -> None:
         return original(instance)
 
 
+def _elastic_address_on_the_move() -> None:
+    """An Elastic IP has one holder and a holder one Elastic IP: who had it before has it no more."""
+
+    @mends(EC2Backend, "associate_address")
+    def associate_address(
+        original: Callable[..., ElasticAddress], backend: EC2Backend, *args: object, **kwargs: object
+    ) -> ElasticAddress:
+        holders = {address.id: address.eni for address in backend.addresses}
+        moved = original(backend, *args, **kwargs)
+        before = holders[moved.id]
+        if before is not None and before is not moved.eni:
+            before.public_ip = None
+            before.check_auto_public_ip()
+        for address in backend.addresses:
+            if address is not moved and address.eni is moved.eni:
+                address.instance = address.eni = address.association_id = None
+        return moved
+
+
 def _default_vpc(layout: Layout) -> None:
     """The default VPC is the docker network, so that private addresses are the ones hosts have."""
 
@@ -121,7 +142,7 @@ def _public_addresses(layout: Layout) -> None:
         for backend in ec2_backends[ACCOUNT].values():
             taken.update(address.public_ip for address in backend.addresses)
             taken.update(interface.public_ip for interface in backend.enis.values())
-        return random.choice([address for address in pool if address not in taken])  # noqa: S311
+        return secrets.choice([address for address in pool if address not in taken])
 
     elastic_ip_addresses.random_ip = draw
     elastic_network_interfaces.random_public_ip = draw

@@ -35,7 +35,11 @@ class Host:
     rehearsal: Rehearsal
 
     def run(self, command: str, stdin: str | None = None) -> str:
-        """Run a shell command as admin, over ssh as soon as sshd answers; returns its output."""
+        """Run a shell command as admin, over ssh as soon as sshd answers; returns its output.
+
+        Raises:
+            ConnectionError: The host went away meanwhile, or never answered.
+        """
         options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
         patience = ("ConnectTimeout=2", "ConnectionAttempts=60", "BatchMode=yes")
         flags = [flag for option in (*options, *patience) for flag in ("-o", option)]
@@ -46,8 +50,14 @@ class Host:
             text=True,
             check=False,
         )
+        if result.returncode == 255:  # ssh's own failure, not the command's
+            raise ConnectionError(result.stderr)
         assert result.returncode == 0, f"{command}: {result.stderr}{result.stdout}"
         return result.stdout.strip()
+
+    def boot_id(self) -> str:
+        """What tells one boot from another."""
+        return self.run("cat /proc/sys/kernel/random/boot_id")
 
     def wait(self, state: str) -> None:
         """Wait until the API calls the instance running, stopped or terminated."""
@@ -59,6 +69,10 @@ class Host:
         found = self.rehearsal.boto("ec2").describe_instances(InstanceIds=[self.instance_id])
         description: dict[str, Any] = found["Reservations"][0]["Instances"][0]
         return description
+
+    def private_address(self) -> str:
+        """The address in the VPC the API names."""
+        return str(self.describe()["PrivateIpAddress"])
 
     def metadata(self, path: str) -> str:
         """What the metadata service says from within the host."""

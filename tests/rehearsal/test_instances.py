@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import docker
 import pytest
@@ -12,8 +13,19 @@ from tests.local_aws import Rehearsal
 from tests.rehearsal.host import Host, wait_until
 
 
-def _boot_id(host: Host) -> str:
-    return host.run("cat /proc/sys/kernel/random/boot_id")
+def _boots_anew(host: Host, boots: list[str]) -> bool:
+    try:
+        return host.boot_id() not in boots
+    except ConnectionError:  # cut off while it goes down
+        return False
+
+
+def _addresses_behind(elastic: Host) -> list[str]:
+    """The addresses of whichever host has this one's Elastic IP."""
+    try:
+        return elastic.run("hostname -I").split()
+    except ConnectionError:  # it is on the way
+        return []
 
 
 def test_a_host_boots_and_lets_the_key_pair_in(host: Host) -> None:
@@ -22,7 +34,7 @@ def test_a_host_boots_and_lets_the_key_pair_in(host: Host) -> None:
 
 
 def test_its_private_address_is_the_one_the_api_names(host: Host) -> None:
-    assert host.describe()["PrivateIpAddress"] in host.run("hostname -I").split()
+    assert host.private_address() in host.run("hostname -I").split()
 
 
 def test_its_elastic_address_is_the_one_the_api_names(host: Host) -> None:
@@ -49,7 +61,7 @@ def test_secrets_can_live_in_memory(host: Host) -> None:
 def test_stop_and_start_keep_disk_and_elastic_address(host: Host, engine: docker.DockerClient) -> None:
     ec2 = host.rehearsal.boto("ec2")
     host.run("echo here > kept; sudo sh -c 'echo here > /var/lib/docker/kept'; sync")
-    first_boot = _boot_id(host)
+    first_boot = host.boot_id()
 
     ec2.stop_instances(InstanceIds=[host.instance_id])
     host.wait("stopped")
@@ -59,7 +71,7 @@ def test_stop_and_start_keep_disk_and_elastic_address(host: Host, engine: docker
     ec2.start_instances(InstanceIds=[host.instance_id])
     host.wait("running")
     assert host.run("cat kept; sudo cat /var/lib/docker/kept").split() == ["here", "here"]
-    assert _boot_id(host) != first_boot
+    assert host.boot_id() != first_boot
 
 
 def test_a_stopping_host_cannot_be_started_before_it_is_down(host: Host) -> None:
@@ -79,7 +91,7 @@ def test_a_stopping_host_cannot_be_started_before_it_is_down(host: Host) -> None
 
 
 def test_power_off_inside_stops_the_instance(host: Host) -> None:
-    host.run("sudo systemctl poweroff")
+    host.run("sudo systemctl --no-block poweroff")
     host.wait("stopped")
     assert host.describe()["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
     host.rehearsal.boto("ec2").start_instances(InstanceIds=[host.instance_id])
@@ -88,14 +100,14 @@ def test_power_off_inside_stops_the_instance(host: Host) -> None:
 
 def test_reboot_inside_and_by_the_api_boot_it_anew(host: Host) -> None:
     ec2 = host.rehearsal.boto("ec2")
-    boots = [_boot_id(host)]
+    boots = [host.boot_id()]
     for reboot in (
-        lambda: host.run("sudo systemctl reboot"),
+        lambda: host.run("sudo systemctl --no-block reboot"),
         lambda: ec2.reboot_instances(InstanceIds=[host.instance_id]),
     ):
         reboot()
-        wait_until(lambda: _boot_id(host) not in boots)
-        boots.append(_boot_id(host))
+        wait_until(lambda: _boots_anew(host, boots))
+        boots.append(host.boot_id())
     assert host.describe()["State"]["Name"] == "running"
 
 
@@ -117,22 +129,24 @@ def test_terminate_removes_host_disk_and_hold_on_the_address(
     ec2.release_address(AllocationId=host.allocation_id)
 
 
-def test_an_elastic_address_moves_to_another_host(host: Host, launch: Callable[[], Host]) -> None:
-    ec2 = host.rehearsal.boto("ec2")
-    other = launch()
-    spare = ec2.allocate_address(Domain="vpc")
-    for one in (host, other):
-        ec2.associate_address(
-            AllocationId=spare["AllocationId"], InstanceId=one.instance_id, AllowReassociation=True
-        )
-        there = Host(one.instance_id, spare["PublicIp"], spare["AllocationId"], one.key, one.rehearsal)
-        private_ip = one.describe()["PrivateIpAddress"]
-        assert private_ip in there.run("hostname -I").split()
-    ec2.associate_address(AllocationId=host.allocation_id, InstanceId=host.instance_id)
-    ec2.terminate_instances(InstanceIds=[other.instance_id])
-    other.wait("terminated")
-    for allocation in (spare["AllocationId"], other.allocation_id):
-        ec2.release_address(AllocationId=allocation)
+def test_an_elastic_address_moves_from_host_to_host(launch: Callable[[], Host]) -> None:
+    first, second = launch(), launch()
+    ec2 = first.rehearsal.boto("ec2")
+    assert first.private_address() in first.run("hostname -I").split()
+
+    ec2.associate_address(
+        AllocationId=first.allocation_id, InstanceId=second.instance_id, AllowReassociation=True
+    )
+
+    wait_until(lambda: second.private_address() in _addresses_behind(first))
+    assert second.describe()["PublicIpAddress"] == first.address
+    assert first.describe()["PublicIpAddress"] not in (first.address, second.address)
+    held = ec2.describe_addresses(AllocationIds=[second.allocation_id])["Addresses"][0]
+    assert not held.get("InstanceId")
+    ec2.terminate_instances(InstanceIds=[first.instance_id, second.instance_id])
+    for host in (first, second):
+        host.wait("terminated")
+        ec2.release_address(AllocationId=host.allocation_id)
 
 
 def test_metadata_needs_a_token(host: Host) -> None:
@@ -160,6 +174,9 @@ def test_an_instance_in_another_vpc_fails_with_the_reason(rehearsal: Rehearsal) 
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
     instance = ec2.run_instances(ImageId="ami-0deb13a0000000002", MinCount=1, MaxCount=1, SubnetId=subnet)
     instance_id = instance["Instances"][0]["InstanceId"]
-    ec2.get_waiter("instance_terminated").wait(InstanceIds=[instance_id], WaiterConfig={"Delay": 1})
-    found = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
-    assert "10.0.0." in found["StateReason"]["Message"]
+
+    def found() -> dict[str, Any]:
+        return dict(ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0])
+
+    wait_until(lambda: found()["State"]["Name"] == "terminated")
+    assert "10.0.0." in found()["StateReason"]["Message"]
