@@ -66,6 +66,8 @@ from matinee_host.model import (
 
 UNIT = "matinee-app.service"
 LOOK_AGAIN = 15  # seconds between two looks for a first image
+PULL_TIMEOUT = 900  # seconds that a first pull may take, as in the unit
+UNDER_WAY = ("starting", "pulling")
 
 
 def run(config: Config) -> ExitCode:
@@ -170,7 +172,7 @@ def update(config: Config) -> ExitCode:
     """Make a running host serve the newest pushed image; print the status it comes to."""
     before = read_status(config.status_file)
     systemctl("start")  # joins a start which is under way
-    status = read_status(config.status_file)
+    status = settled_status(config)
     newest = Cloud(config.region).newest_digest(config.repository)
     if newest and status.digest != newest:
         systemctl("restart")
@@ -181,6 +183,18 @@ def update(config: Config) -> ExitCode:
     print(f"The newest image is not served: {status.state}: {status.reason}", file=sys.stderr)
     print(status.log, file=sys.stderr)
     return ExitCode.FAILED if newest else ExitCode.NO_IMAGE
+
+
+def settled_status(config: Config) -> Status:
+    """Wait while the launcher is on its way: one that found no image at first is up before it serves.
+
+    Returns:
+        The status it comes to, or the last one when it takes longer than a pull and a start may take.
+    """
+    deadline = time.monotonic() + PULL_TIMEOUT + config.health_timeout
+    while (status := read_status(config.status_file)).state in UNDER_WAY and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return status
 
 
 def systemctl(verb: str) -> None:
