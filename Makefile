@@ -12,7 +12,8 @@ demo: ## See all of it work on this machine: a local AWS, a host that boots, the
 test: ## Run every check and every test
 	@tools/bootstrap dev
 	@tools/check
-	@pytest
+	@.venv/bin/python -u -m rehearsal base
+	@pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	@cd app && .venv/bin/python -m pytest
 
 lint: ## Run the static checks alone

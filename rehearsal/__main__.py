@@ -3,7 +3,7 @@
 python -m rehearsal up      make it stand (again); `. .rehearsal/<name>/activate` points a shell at it
 python -m rehearsal status  what stands
 python -m rehearsal down    take it away, hosts and images in its registry included
-python -m rehearsal base    only make the base images and the image of the hosts
+python -m rehearsal base    only make the images: bases, hosts and cloud
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> int:
     try:
         match arguments.command:
             case "base":
-                _build(client, hosts_only=True)
+                _build(client)
             case "up":
                 _up(client, arguments.name)
             case "status":
@@ -75,18 +75,18 @@ def _port() -> int | None:
     return int(text)
 
 
-def _build(client: docker.DockerClient, *, hosts_only: bool) -> None:
+def _build(client: docker.DockerClient) -> None:
     bases.ensure(client)
     images.build(client, images.HOST, "host", base=bases.DEBIAN)
-    if not hosts_only:
-        images.build(client, images.CLOUD, "cloud", base=bases.PYTHON, extra=("aws", "requirements.txt"))
+    images.build(client, images.CLOUD, "cloud", base=bases.PYTHON, extra=("aws", "requirements.txt"))
 
 
 def _up(client: docker.DockerClient, name: str) -> None:
     port = _port()
-    _build(client, hosts_only=False)
+    _build(client)
     topology = Topology(client, name)
     port = topology.up(port)
+    images.prune(client)
     layout = topology.layout()
     if layout is None:
         raise RehearsalError(f"The networks of '{name}' are gone again; is another `down` running?")
@@ -111,7 +111,7 @@ def _down(client: docker.DockerClient, name: str, *, with_images: bool) -> None:
     Topology(client, name).down()
     profile.remove(name)
     if with_images:
-        images.remove(client)
+        images.remove(client, images.CLOUD, images.HOST, bases.PYTHON, bases.DEBIAN)
     say(f"The rehearsal '{name}' is gone.")
 
 

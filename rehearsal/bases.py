@@ -187,5 +187,5 @@ def _import(client: docker.DockerClient, root: Path) -> None:
             archive,
             repository=repository,
             tag=tag,
-            changes=['CMD ["bash"]', f"LABEL {images.SOURCES_LABEL}=debootstrap"],
+            changes=['CMD ["bash"]', f"LABEL {images.NAME_LABEL}={DEBIAN}"],
         )

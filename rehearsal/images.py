@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import docker
-from docker.errors import ImageNotFound
+from docker.errors import APIError, ImageNotFound
 
-from rehearsal.progress import follow_build, say
+from rehearsal.progress import RehearsalError, follow_build, say
 
 HERE = Path(__file__).parent
 CLOUD = "matinee-cloud"
 HOST = "matinee-host"
 SOURCES_LABEL = "matinee.rehearsal.sources"
+NAME_LABEL = "matinee.rehearsal.image"
 
 
 def build(client: docker.DockerClient, name: str, folder: str, base: str, extra: Sequence[str] = ()) -> None:
@@ -46,7 +47,7 @@ def build(client: docker.DockerClient, name: str, folder: str, base: str, extra:
         fileobj=context,
         custom_context=True,
         tag=name,
-        labels={SOURCES_LABEL: sources},
+        labels={SOURCES_LABEL: sources, NAME_LABEL: name},
         rm=True,
         forcerm=True,
         decode=True,
@@ -54,14 +55,28 @@ def build(client: docker.DockerClient, name: str, folder: str, base: str, extra:
     follow_build(f"building {name}", events)
 
 
-def remove(client: docker.DockerClient) -> None:
-    """Remove every image made here, stand-ins for base images included; pulled ones stay."""
-    made = client.images.list(filters={"label": SOURCES_LABEL})
-    # An image after those that are built on it
-    for image in sorted(made, key=lambda one: one.attrs["Created"], reverse=True):
-        for tag in image.tags:
-            say(f"removing image {tag}")
-            client.images.remove(tag)
+def prune(client: docker.DockerClient) -> None:
+    """Remove what older sources were built to, unless a container still runs from it."""
+    for name in (HOST, CLOUD):
+        client.images.prune(filters={"dangling": True, "label": f"{NAME_LABEL}={name}"})
+
+
+def remove(client: docker.DockerClient, *names: str) -> None:
+    """Remove images by name if they were made here; one that was pulled stays.
+
+    Raises:
+        RehearsalError: A container still needs one.
+    """
+    for name in names:
+        try:
+            # What is built on a base image inherits its label, hence the comparison with the image's own name
+            if client.images.get(name).labels.get(NAME_LABEL) == name:
+                client.images.remove(name)
+                say(f"removed image {name}")
+        except ImageNotFound:
+            continue
+        except APIError as error:
+            raise RehearsalError(f"The image {name} is still needed: {error.explanation}") from error
 
 
 def _files(folder: Path, *extra: Path) -> dict[str, bytes]:

@@ -14,6 +14,11 @@ from tests.local_aws import ROOT, Rehearsal, free_port, run_rehearsal
 NAME = "matinee-test"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that no lane is left waiting for them at the end."""
+    items.sort(key=lambda item: "playbooks" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def rehearsal() -> Iterator[Rehearsal]:
     """A local AWS, empty at first, taken away at the end of the tests."""

@@ -155,7 +155,8 @@ class Reconciler:
         _set_state(instance, "running", only_if="pending")
 
     def _stop(self, instance: Instance) -> None:
-        self.docker.stop(self._name(instance), timeout=STOP_SECONDS)
+        with contextlib.suppress(NotFound):  # stopped before it was made
+            self.docker.stop(self._name(instance), timeout=STOP_SECONDS)
         _set_state(instance, "stopped", only_if="stopping")
 
     def _reboot(self, instance: Instance) -> None:

@@ -36,7 +36,7 @@ def start(config: Config, engine: docker.DockerClient) -> Callable[[Image, dict[
     """Start a container of an image with these parameters."""
 
     def start(image: Image, parameters: dict[str, str]) -> Container:
-        uid = image_uid(engine, image)
+        uid = image_uid(config, engine, image)
         give_data(config.data_directory, uid)
         write_environment(config.environment_file, parameters, uid)
         return run_container(config, engine, image)
@@ -123,17 +123,17 @@ def test_a_container_which_a_crash_has_left_is_replaced(
 
 @pytest.mark.parametrize(("user", "uid"), [("", 0), ("4712", 4712), ("4712:100", 4712), ("www-data", 33)])
 def test_the_image_s_user_is_known_by_number(
-    user: str, uid: int, engine: docker.DockerClient, build: Callable[[str], Image]
+    user: str, uid: int, config: Config, engine: docker.DockerClient, build: Callable[[str], Image]
 ) -> None:
     image = build("FROM python:3.13-slim-trixie\n" + (f"USER {user}" if user else ""))
-    assert image_uid(engine, image) == uid
+    assert image_uid(config, engine, image) == uid
 
 
 def test_an_image_whose_user_does_not_exist_is_at_fault(
-    engine: docker.DockerClient, build: Callable[[str], Image]
+    config: Config, engine: docker.DockerClient, build: Callable[[str], Image]
 ) -> None:
     with pytest.raises(ImageError, match="nobody-knows"):
-        image_uid(engine, build("FROM python:3.13-slim-trixie\nUSER nobody-knows"))
+        image_uid(config, engine, build("FROM python:3.13-slim-trixie\nUSER nobody-knows"))
 
 
 def test_an_image_with_nothing_to_run_is_at_fault(start: Callable, build: Callable[[str], Image]) -> None:

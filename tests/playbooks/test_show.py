@@ -92,7 +92,13 @@ def test_check_mode_predicts_from_nothing(checkout: Checkout) -> None:
 
 
 def test_site_sets_the_stage_up(checkout: Checkout) -> None:
-    environment = checkout.environment | {"OPENAI_API_KEY": SECRET}
+    # A secret of its own, so that the app goes on without a model
+    checkout.settings(
+        app_secrets={"DEMO_TOKEN": "{{ lookup('ansible.builtin.env', 'DEMO_TOKEN') }}"},
+        app_optional_secrets=[],
+    )
+    checkout.commit("A secret")
+    environment = checkout.environment | {"DEMO_TOKEN": SECRET}
     run = checkout.passes("site.yml", "--diff", "-vv", environment=environment)
     assert SECRET not in run.output
     assert "SECRET_ACCESS_KEY=" not in run.output
@@ -126,7 +132,7 @@ def test_push_needs_the_key_of_ci_and_nothing_else(rehearsal: Rehearsal, checkou
 
     session = boto3.Session(key["AWS_ACCESS_KEY_ID"], key["AWS_SECRET_ACCESS_KEY"], region_name=REGION)
     ssm, ecr, ec2, iam, s3 = (session.client(name, **config) for name in ("ssm", "ecr", "ec2", "iam", "s3"))
-    assert refused(ssm.get_parameter, Name="/ragstream/demo/env/OPENAI_API_KEY", WithDecryption=True)
+    assert refused(ssm.get_parameter, Name="/ragstream/demo/env/DEMO_TOKEN", WithDecryption=True)
     assert refused(ssm.get_parameters_by_path, Path="/ragstream/demo/env", WithDecryption=True)
     assert refused(ecr.initiate_layer_upload, repositoryName="somebody-elses")
     assert refused(ecr.batch_delete_image, repositoryName="ragstream-web", imageIds=[{"imageTag": "latest"}])
@@ -150,20 +156,21 @@ def test_start_serves_the_newest(checkout: Checkout) -> None:
 
 def test_page_answers_with_a_citation(checkout: Checkout, page: Page) -> None:
     page.goto(f"http://{address(checkout)}/")
-    page.locator("input[type=file]").first.set_input_files(SAMPLE)
-    expect(page.get_by_text("guide.pdf").first).to_be_visible(timeout=60_000)
-    box = page.get_by_role("textbox").last
-    expect(box).to_be_enabled(timeout=60_000)
-    box.fill("What does an Elastic IP cost?")
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(SAMPLE)
+    expect(page.get_by_text("Added guide.pdf.")).to_be_visible(timeout=60_000)
+    box = page.get_by_test_id("stChatInputTextArea")
+    expect(box).to_be_enabled()
+    box.fill("Why does the address stay the same after a stop?")
     box.press("Enter")
-    expect(page.get_by_text(re.compile(r"\[1\]|guide\.pdf.*page", re.IGNORECASE)).first).to_be_visible(
-        timeout=60_000
-    )
+    citation = page.get_by_test_id("stExpander").filter(has_text="guide.pdf, page").first
+    expect(citation).to_be_visible(timeout=60_000)
+    citation.locator("summary").first.click()
+    expect(citation.locator("mark.quote").first).to_contain_text("public address")
 
 
 def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal, checkout: Checkout) -> None:
-    seen = on_host(rehearsal, 'docker exec matinee-app sh -c \'tr "\\\\0" "\\\\n" < /proc/1/environ\'')
-    assert f"OPENAI_API_KEY={SECRET}" in seen
+    seen = on_host(rehearsal, "docker exec matinee-app sh -c 'cat /proc/[0-9]*/environ' | tr '\\0' '\\n'")
+    assert f"DEMO_TOKEN={SECRET}" in seen
     # The pattern does not match itself, so that neither this script nor its trace is found
     leaks = on_host(
         rehearsal,

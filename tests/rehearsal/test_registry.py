@@ -34,9 +34,12 @@ def _push(
 ) -> list[dict[str, Any]]:
     """Push; returns what the engine said, of which errors are a part."""
     registry, login = _login(rehearsal, **identity)
-    image.tag(f"{registry}/{repository}", tag)
-    said = engine.images.push(f"{registry}/{repository}", tag, auth_config=login, stream=True, decode=True)
-    return list(said)
+    name = f"{registry}/{repository}"
+    image.tag(name, tag)
+    try:
+        return list(engine.images.push(name, tag, auth_config=login, stream=True, decode=True))
+    finally:
+        engine.images.remove(f"{name}:{tag}")
 
 
 def _errors(said: list[dict[str, Any]]) -> str:

@@ -1,0 +1,21 @@
+"""The host roles' molecule scenario."""
+
+import subprocess
+
+import pytest
+
+from tests.local_aws import ROOT
+
+
+@pytest.mark.usefixtures("rehearsal")  # which makes the image that the scenario boots
+def test_scenario_passes() -> None:
+    done = subprocess.run(
+        ["molecule", "test"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    assert done.returncode == 0
