@@ -68,7 +68,8 @@ def _pull(name: str) -> bool:
         events = impatient.api.pull(repository, tag, stream=True, decode=True)
         follow_build(f"pulling {name}", events)
     except (APIError, requests.RequestException, RehearsalError) as error:
-        say(f"{name}: cannot be pulled ({str(error).splitlines()[0]}); making it from Debian packages")
+        reason = error.explanation if isinstance(error, APIError) else str(error).splitlines()[0]
+        say(f"{name} cannot be pulled ({reason}); it is made from Debian packages instead")
         return False
     finally:
         impatient.close()

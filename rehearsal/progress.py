@@ -53,10 +53,9 @@ class Step:
         if error is None:
             say(f"{self.title}: done in {time.monotonic() - self._started:.0f} s")
 
-    def note(self, line: str) -> None:
-        """Remember a line of output: the heartbeat shows the latest, a failure the last forty."""
-        if line.strip():
-            self.lines.append(line.strip())
+    def note(self, output: str) -> None:
+        """Remember lines of output: the heartbeat shows the latest, a failure the last forty."""
+        self.lines.extend(line.strip() for line in output.splitlines() if line.strip())
 
     def tail(self) -> str:
         """The last lines of output, for an error message."""
