@@ -139,6 +139,29 @@ def test_after_a_kill_the_next_start_serves_again(
     assert launcher().wait_ready().state == "serving"
 
 
+def test_a_stop_while_the_image_is_asked_for_its_user_leaves_no_container(
+    launcher: Callable[[], Launcher],
+    build: Callable[[str], Image],
+    config: Config,
+    engine: docker.DockerClient,
+) -> None:
+    slow = build(
+        "FROM python:3.13-slim-trixie\n"
+        "RUN useradd app\n"
+        "RUN printf '#!/bin/sh\\ntrap exit TERM; sleep 60 & wait' > /usr/bin/id\n"
+        'USER app\nCMD ["true"]'
+    )
+    assert slow.id
+    write_state(config.state_file, State(Release(slow.id, "sha256:feed", "abc123")))
+    events = engine.events(filters={"event": "start", "image": slow.id}, decode=True)
+    running = launcher()
+    next(events)
+    events.close()
+    running.process.terminate()
+    assert running.process.wait(60) == ExitCode.OK
+    assert not engine.containers.list(all=True, filters={"ancestor": slow.id})
+
+
 def test_without_aws_and_without_an_image_it_says_so_and_waits(
     launcher: Callable[[], Launcher], config: Config
 ) -> None:

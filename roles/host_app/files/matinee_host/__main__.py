@@ -148,9 +148,9 @@ def serve(
             raise
         parameters, remark = {}, f"{remark} It runs without its parameters, because: {error}"
     image = engine.images.get(release.image)
-    uid = image_uid(engine, image)
-    give_data(config.data_directory, uid)
     try:
+        uid = image_uid(config, engine, image)
+        give_data(config.data_directory, uid)
         write_environment(config.environment_file, parameters, uid)
         container = run_container(config, engine, image)
         reason = wait_healthy(container, config.health_url, config.health_timeout)

@@ -92,8 +92,10 @@ def image_command(image: Image) -> list[str]:
     return command
 
 
-def image_uid(engine: docker.DockerClient, image: Image) -> int:
+def image_uid(config: Config, engine: docker.DockerClient, image: Image) -> int:
     """The number of the user the image runs as; the image itself knows what a name stands for.
+
+    It is asked in a container of the same name as the one to come, so that it is removed in any case.
 
     Raises:
         ImageError: It does not.
@@ -101,9 +103,11 @@ def image_uid(engine: docker.DockerClient, image: Image) -> int:
     user = (image.attrs["Config"].get("User") or "0").partition(":")[0]
     if user.isdecimal():
         return int(user)
+    remove_container(engine, config.container)
     try:
         answer = engine.containers.run(
             image,
+            name=config.container,
             entrypoint=["id", "-u"],
             network_disabled=True,
             cap_drop=["ALL"],
