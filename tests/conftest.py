@@ -39,6 +39,6 @@ def rehearsal() -> Iterator[Rehearsal]:
 def _remove_left_over() -> None:
     """Take down what test runs left which were killed: their names say which process they belonged to."""
     for network in docker.from_env().networks.list(names=[NAME]):
-        left = re.fullmatch(rf"({NAME}-(\d+))-vpc", str(network.name))
+        left = re.fullmatch(rf"({NAME}-(\d+).*)-vpc", str(network.name))
         if left and not Path(f"/proc/{left[2]}").exists():
             run_rehearsal("down", "--name", left[1])

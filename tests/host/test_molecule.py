@@ -1,6 +1,9 @@
 """The host roles' molecule scenario."""
 
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 

@@ -168,7 +168,7 @@ def test_page_answers_with_a_citation(checkout: Checkout, page: Page) -> None:
     expect(citation.locator("mark.quote").first).to_contain_text("public address")
 
 
-def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal, checkout: Checkout) -> None:
+def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal) -> None:
     seen = on_host(rehearsal, "docker exec matinee-app sh -c 'cat /proc/[0-9]*/environ' | tr '\\0' '\\n'")
     assert f"DEMO_TOKEN={SECRET}" in seen
     # The pattern does not match itself, so that neither this script nor its trace is found
@@ -176,21 +176,14 @@ def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal, checkout:
         rehearsal,
         """
         docker inspect matinee-app | grep -c 'sk-matinee-tes[t]' || true
+        image=$(docker inspect -f '{{.Image}}' matinee-app)
+        docker history --no-trunc "$image" | grep -c 'sk-matinee-tes[t]' || true
         journalctl --no-pager | grep -c 'sk-matinee-tes[t]' || true
         ps axww -o args | grep -c 'sk-matinee-tes[t]' || true
         grep -rIl 'sk-matinee-tes[t]' /etc /var /root /home /opt /srv /tmp 2>/dev/null | wc -l
         """,
     )
-    assert leaks.split() == ["0", "0", "0", "0"]
-    assert (
-        SECRET
-        not in subprocess.run(
-            ["docker", "history", "--no-trunc", f"127.0.0.1:{rehearsal.port}/ragstream-web:latest"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    )
+    assert leaks.split() == ["0"] * 5
 
 
 def test_host_may_read_its_own_and_no_more(rehearsal: Rehearsal) -> None:

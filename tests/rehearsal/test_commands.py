@@ -65,16 +65,17 @@ def test_status_of_nothing_says_how_to_start() -> None:
     assert "python -m rehearsal up" in status.stderr
 
 
-def test_a_taken_port_is_named_with_a_way_out(engine: docker.DockerClient) -> None:
+def test_a_taken_port_is_named_with_a_way_out(rehearsal: Rehearsal, engine: docker.DockerClient) -> None:
+    name = f"{rehearsal.name}-port"
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        result = run_rehearsal("up", "--name", "matinee-test-port", port=port)
+        result = run_rehearsal("up", "--name", name, port=port)
     assert result.returncode == 1
     assert f"Port {port} " in result.stderr
     assert f"REHEARSAL_PORT={port + 1} python -m rehearsal up" in result.stderr
-    assert _remains(engine, "matinee-test-port") == []
+    assert _remains(engine, name) == []
 
 
 def test_a_port_which_is_none_is_refused() -> None:
@@ -84,9 +85,9 @@ def test_a_port_which_is_none_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def second() -> Iterator[Rehearsal]:
+def second(rehearsal: Rehearsal) -> Iterator[Rehearsal]:
     """A rehearsal beside the first, whose loss hurts nobody."""
-    name, port = "matinee-test-second", free_port()
+    name, port = f"{rehearsal.name}-second", free_port()
     try:
         up = run_rehearsal("up", "--name", name, port=port)
         assert up.returncode == 0, up.stderr
