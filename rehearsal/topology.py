@@ -264,15 +264,20 @@ class Topology:
             if any(subnet.overlaps(other) for other in taken):
                 continue
             ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))])
-            network = self.client.networks.create(
-                f"{self.name}-{role}",
-                driver="bridge",
-                check_duplicate=True,
-                internal=internal,
-                ipam=ipam,
-                labels={LABEL: self.name},
-                options={"com.docker.network.driver.mtu": str(_mtu())},
-            )
+            try:
+                network = self.client.networks.create(
+                    f"{self.name}-{role}",
+                    driver="bridge",
+                    check_duplicate=True,
+                    internal=internal,
+                    ipam=ipam,
+                    labels={LABEL: self.name},
+                    options={"com.docker.network.driver.mtu": str(_mtu())},
+                )
+            except APIError as error:
+                if "overlap" in str(error.explanation):  # another rehearsal took it this very moment
+                    continue
+                raise
             network.reload()
             return network
         raise RehearsalError(
