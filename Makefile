@@ -20,9 +20,9 @@ lint: ## Run the static checks alone
 	@tools/bootstrap dev
 	@tools/check
 
-bench: ## Measure, and print the figures as a table
+bench: ## Measure, and print the figures as a table; with SCIFACT=<folder of BEIR's SciFact>, retrieval too
 	@tools/bootstrap dev
-	@.venv/bin/python -u -m bench $(if $(wildcard ../shared/data/scifact),--retrieval ../shared/data/scifact)
+	@.venv/bin/python -u -m bench $(if $(SCIFACT),--retrieval $(SCIFACT))
 
 app: ## Run the RAG app alone on this machine, without Docker
 	@tools/bootstrap app
@@ -31,5 +31,5 @@ app: ## Run the RAG app alone on this machine, without Docker
 clean: ## Take everything down again and leave nothing behind
 	@tools/clean
 
-lock: ## Pin the newest releases that requirements/*.in allow
+lock: ## Pin the newest releases that the requirements allow
 	@tools/lock

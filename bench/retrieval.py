@@ -3,7 +3,7 @@
 Run it from the project's root, with the app's environment and the set's folder (corpus.jsonl, queries.jsonl,
 qrels/test.tsv):
 
-    app/.venv/bin/python bench/retrieval.py ../shared/data/scifact
+    app/.venv/bin/python bench/retrieval.py FOLDER
 """
 
 import argparse

@@ -32,8 +32,8 @@ options:
       - Variables which are secret. Values are as in O(settings), but may be empty.
       - A secret without a value keeps the stored one, so that only who changes a secret needs to know it.
         When none is stored either, the module fails, unless the name is in O(optional).
-      - A variable that moves here from O(settings) stays readable in the history of the parameter. Change its
-        value too.
+      - A variable that moves here from O(settings) is deleted and made anew, which ends its history. Change
+        its value too.
     type: dict
     default: {}
   optional:
@@ -283,10 +283,18 @@ def missing_tags(
 
 
 def write(
-    client: RetryingBotoClientWrapper, path: str, name: str, parameter: Parameter, action: str, tags: Tags
+    client: RetryingBotoClientWrapper,
+    path: str,
+    name: str,
+    parameter: Parameter,
+    stored: Parameter | None,
+    tags: Tags,
 ) -> None:
-    """Create or overwrite one parameter. AWS takes tags only for a new one."""
-    if action == "created":
+    """Create or overwrite one parameter; AWS takes tags, and another type, only for a new one."""
+    if stored and stored.type != parameter.type:
+        remove(client, path, [name])
+        stored = None
+    if stored is None:
         extra = {"Tags": ansible_dict_to_boto3_tag_list(tags)} if tags else {}
     else:
         extra = {"Overwrite": True}
@@ -297,7 +305,7 @@ def write(
 
 def remove(client: RetryingBotoClientWrapper, path: str, names: list[str]) -> None:
     """Delete parameters; one that is gone already is no error."""
-    for batch in batched(names, DELETE_BATCH, strict=False):
+    for batch in batched(names, DELETE_BATCH):
         client.delete_parameters(Names=[f"{path}/{name}" for name in batch], aws_retry=True)
 
 
@@ -315,7 +323,7 @@ def ensure(
     if not check_mode:
         for name, parameter in wanted.items():
             if is_change(actions[name]):
-                write(client, path, name, parameter, actions[name], tags)
+                write(client, path, name, parameter, stored.get(name), tags)
         for name, lack in lacking.items():
             client.add_tags_to_resource(
                 ResourceType="Parameter",
@@ -352,7 +360,10 @@ def main() -> None:
             optional if present else [],
         )
         client = module.client(
-            "ssm", retry_decorator=AWSRetry.jittered_backoff(catch_extra_error_codes=["TooManyUpdates"])
+            "ssm",
+            retry_decorator=AWSRetry.jittered_backoff(
+                catch_extra_error_codes=["TooManyUpdates", "ParameterAlreadyExists"]
+            ),
         )
         stored = describe(client, path)
         wanted, valueless = fill_in(declared, stored, optional)

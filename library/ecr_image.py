@@ -62,12 +62,6 @@ options:
     type: list
     elements: str
     default: []
-  cache_to:
-    description:
-      - Caches to write, passed to the builder as they are. Needs buildx.
-    type: list
-    elements: str
-    default: []
   log_path:
     description:
       - File that gets the output of the build and the progress of the push while they happen, to be followed
@@ -179,6 +173,7 @@ from ansible.module_utils.image_builder import (
     bytes_sent,
     connect,
     find_builder,
+    forget,
     push,
 )
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
@@ -366,7 +361,6 @@ def publish(
         platform=params["platform"],
         build_args=params["build_args"],
         cache_from=params["cache_from"],
-        cache_to=params["cache_to"],
     )
     build(command, log)
     built = time.monotonic()
@@ -378,7 +372,7 @@ def publish(
         reason = explain_push(str(error), params["repository"], module.region)
         raise ImageError(f"{reason} Whole log: {log.path}") from error
     finally:
-        engine.images.remove(image)
+        forget(engine, image)
     return Published(diff_ids, sent, built - started, time.monotonic() - built)
 
 
@@ -487,7 +481,6 @@ def main() -> None:
             "build_args": {"type": "dict", "default": {}},
             "platform": {"type": "str", "default": DEFAULT_PLATFORM},
             "cache_from": {"type": "list", "elements": "str", "default": []},
-            "cache_to": {"type": "list", "elements": "str", "default": []},
             "log_path": {"type": "path"},
         },
         supports_check_mode=True,

@@ -160,15 +160,8 @@ def build_command(
     platform: str,
     build_args: dict[str, str],
     cache_from: list[str],
-    cache_to: list[str],
 ) -> list[str]:
-    """Put the command together; it loads the image into the engine.
-
-    Raises:
-        BuilderError: when the builder cannot do what is asked.
-    """
-    if cache_to and not builder.has_buildx:
-        raise BuilderError(f"cache_to needs buildx, which {builder.docker} lacks. Install docker-buildx.")
+    """Put the command together; it loads the image into the engine."""
     # An attestation would make the image an index of two manifests, one of them for no platform
     start = ["buildx", "build", "--load", "--provenance=false"] if builder.has_buildx else ["build"]
     options = {
@@ -179,7 +172,6 @@ def build_command(
         "--label": [f"org.opencontainers.image.revision={version}"],
         "--build-arg": [f"{name}={value}" for name, value in ({"VERSION": version} | build_args).items()],
         "--cache-from": cache_from,
-        "--cache-to": cache_to,
     }
     chosen = [f"{option}={value}" for option, values in options.items() for value in values]
     return [builder.docker, *start, *chosen, str(context)]
@@ -223,6 +215,12 @@ def push(engine: docker.DockerClient, image: str, credentials: dict[str, str], l
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise BuilderError(str(error)) from error
     return frozenset(sent)
+
+
+def forget(engine: docker.DockerClient, image: str) -> None:
+    """Remove an image's name from the engine; one that cannot be removed is in the way of nothing."""
+    with contextlib.suppress(docker.errors.DockerException):
+        engine.images.remove(image)
 
 
 class Progress:

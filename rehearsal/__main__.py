@@ -86,6 +86,7 @@ def _up(client: docker.DockerClient, name: str) -> None:
     _build(client)
     topology = Topology(client, name)
     port = topology.up(port)
+    topology.require_reachable()
     images.prune(client)
     layout = topology.layout()
     if layout is None:

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
 import docker
@@ -95,6 +95,23 @@ class Topology:
                 self._ensure(service)
             self._wait_until_ready(port)
         return port
+
+    def require_reachable(self) -> None:
+        """Make sure that this machine is on the networks.
+
+        Raises:
+            RehearsalError: It is not; the engine runs in a machine of its own.
+        """
+        layout = self.layout()
+        with socket.socket() as probe:
+            try:
+                probe.bind((str(layout.machine) if layout else "", 0))
+            except OSError as error:
+                raise RehearsalError(
+                    "The Docker engine runs in a machine of its own, as Docker Desktop's does, so hosts could "
+                    "not be reached from here. Use an engine of this machine: on WSL, switch Docker Desktop's "
+                    "integration off and run `make demo` again as root."
+                ) from error
 
     def down(self) -> None:
         """Take everything away: hosts with their disks, services, volumes, networks."""
@@ -287,9 +304,12 @@ class Topology:
 
     def _taken(self) -> list[IPv4Network]:
         """Networks of docker's and of the machine's own routes."""
-        mine = [
-            _subnet(network) for network in self.client.networks.list() if network.attrs["IPAM"]["Config"]
+        subnets = [
+            ip_network(config["Subnet"])
+            for network in self.client.networks.list()
+            for config in network.attrs["IPAM"]["Config"] or ()
         ]
+        mine = [subnet for subnet in subnets if isinstance(subnet, IPv4Network)]
         routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
         networks = [
             IPv4Network((_address(destination), str(_address(mask))))

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import image_builder
 from ansible.module_utils.image_builder import (
-    Builder,
     BuilderError,
     Log,
     build,
-    build_command,
     bytes_sent,
     find_builder,
 )
@@ -53,26 +51,6 @@ def test_builder_of_this_machine_is_known_for_what_it_is() -> None:
     builder = find_builder()
     answer = subprocess.run([builder.docker, "buildx", "version"], check=False, capture_output=True)
     assert builder.has_buildx == (answer.returncode == 0)
-
-
-def command(builder: Builder, *cache_to: str) -> list[str]:
-    return build_command(
-        builder,
-        context=Path("/context"),
-        dockerfile=Path("/Dockerfile"),
-        image="registry/name:1",
-        version="1",
-        platform="linux/amd64",
-        build_args={},
-        cache_from=[],
-        cache_to=list(cache_to),
-    )
-
-
-def test_cache_to_needs_buildx() -> None:
-    assert "--cache-to=type=inline" in command(Builder("docker", has_buildx=True), "type=inline")
-    with pytest.raises(BuilderError, match="Install docker-buildx"):
-        command(Builder("docker", has_buildx=False), "type=inline")
 
 
 def test_log_shows_life_while_a_build_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,4 +9,6 @@ from tests.local_aws import Rehearsal
 @pytest.fixture(scope="session")
 def checkout(rehearsal: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A fresh Git repository with the project's files as they are now, committed."""
-    return make_checkout(tmp_path_factory.mktemp("checkout"), rehearsal.env)
+    # Another region in the shell than in the settings: the settings decide
+    elsewhere = {"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "us-west-2"}
+    return make_checkout(tmp_path_factory.mktemp("checkout"), rehearsal.env | elsewhere)

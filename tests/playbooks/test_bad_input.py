@@ -1,7 +1,5 @@
 """What goes wrong before or while a stage is set up: a clear message, a failure, and nothing half-made."""
 
-import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -30,7 +28,7 @@ def settings(checkout: Checkout) -> Iterator[Settings]:
 
 def kill_emulator(rehearsal: Rehearsal) -> None:
     """Kill the emulator as a crash would: all that it knew is gone."""
-    os.kill(docker.from_env().containers.get(f"{rehearsal.name}-aws").attrs["State"]["Pid"], signal.SIGKILL)
+    docker.from_env().containers.get(f"{rehearsal.name}-aws").kill()
 
 
 def assert_nothing_made(rehearsal: Rehearsal) -> None:

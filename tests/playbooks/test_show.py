@@ -86,8 +86,9 @@ def test_nothing_is_there_before_site(checkout: Checkout) -> None:
 
 
 def test_check_mode_predicts_from_nothing(checkout: Checkout) -> None:
-    run = checkout.passes("playbooks/provision.yml", "--check", "--diff")
+    run = checkout.passes("site.yml", "--check", "--diff")
     assert run.changed > 5
+    assert "The stage stands at" not in run.output
     assert not checkout.keys.exists()
 
 
@@ -103,6 +104,33 @@ def test_site_sets_the_stage_up(checkout: Checkout) -> None:
     assert SECRET not in run.output
     assert "SECRET_ACCESS_KEY=" not in run.output
     assert (checkout.keys / "github-secrets.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_stands_is_as_declared(rehearsal: Rehearsal) -> None:
+    [repository] = rehearsal.boto("ecr").describe_repositories()["repositories"]
+    assert repository["imageScanningConfiguration"]["scanOnPush"]
+    policy = rehearsal.boto("ecr").get_lifecycle_policy(repositoryName="ragstream-web")["lifecyclePolicyText"]
+    [rule] = json.loads(policy)["rules"]
+    assert (rule["selection"]["countNumber"], rule["action"]["type"]) == (10, "expire")
+
+    ec2 = rehearsal.boto("ec2")
+    [reservation] = ec2.describe_instances()["Reservations"]
+    [instance] = reservation["Instances"]
+    assert instance["InstanceType"] == "t3.medium"
+    assert instance["MetadataOptions"]["HttpTokens"] == "required"
+    assert instance["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    [volume] = ec2.describe_volumes()["Volumes"]
+    assert (volume["VolumeType"], volume["Encrypted"]) == ("gp3", True)
+    [group] = ec2.describe_security_groups(GroupNames=["ragstream-demo"])["SecurityGroups"]
+    opened = {
+        rule["FromPort"]: [source["CidrIp"] for source in rule["IpRanges"]] for rule in group["IpPermissions"]
+    }
+    assert opened == {80: ["0.0.0.0/0"], 443: ["0.0.0.0/0"], 22: [rehearsal.env["MATINEE_SSH_FROM"]]}
+    [address] = ec2.describe_addresses()["Addresses"]
+    assert address["InstanceId"] == instance["InstanceId"]
+    for tagged in (instance, group, address):
+        tags = {tag["Key"]: tag["Value"] for tag in tagged["Tags"]}
+        assert tags.items() >= {"Project": "ragstream", "Stage": "demo", "ManagedBy": "matinee"}.items()
 
 
 def test_site_again_changes_nothing(checkout: Checkout) -> None:
@@ -251,6 +279,15 @@ def test_a_small_change_is_a_small_push(checkout: Checkout) -> None:
     assert sent
     assert float(sent.group(1)) < 1
     assert f"serves version {checkout.version}" in checkout.passes("demo-start.yml").output
+
+
+def test_a_changed_secret_reaches_the_app(rehearsal: Rehearsal, checkout: Checkout) -> None:
+    environment = checkout.environment | {"DEMO_TOKEN": "another"}
+    assert checkout.passes("site.yml", environment=environment).changed == 1
+    checkout.passes("demo-start.yml")
+    seen = on_host(rehearsal, "docker exec matinee-app sh -c 'cat /proc/[0-9]*/environ' | tr '\\0' '\\n'")
+    assert "DEMO_TOKEN=another" in seen
+    assert checkout.passes("demo-start.yml").changed == 0
 
 
 def test_stop_and_start_keep_address_and_data(checkout: Checkout, page: Page) -> None:

@@ -37,6 +37,7 @@ from matinee_host.cloud import Cloud, CloudError
 from matinee_host.engine import (
     ImageError,
     ensure_image,
+    fingerprint,
     give_data,
     has_image,
     image_uid,
@@ -60,6 +61,7 @@ from matinee_host.model import (
     notify,
     read_state,
     read_status,
+    replace_file,
     report,
     write_state,
 )
@@ -77,11 +79,10 @@ def run(config: Config) -> ExitCode:
     try:
         report(config, Status("starting"))
         engine = docker.from_env(timeout=120)
-        cloud = Cloud(config.region)
-        release, remark = await_release(config, cloud, engine)
+        release, remark = await_release(config, engine)
         failed = Status.of("failed", release)
         report(config, Status.of("starting", release, remark))
-        serve(config, cloud, engine, release, remark)
+        serve(config, Cloud(config.region), engine, release, remark)
     except LaunchError as error:
         failure = error
     except (DockerException, OSError) as error:
@@ -102,7 +103,7 @@ def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(ExitCode.OK)
 
 
-def await_release(config: Config, cloud: Cloud, engine: docker.DockerClient) -> tuple[Release, str]:
+def await_release(config: Config, engine: docker.DockerClient) -> tuple[Release, str]:
     """Find the image to serve, and wait as long as there is none.
 
     Returns:
@@ -110,6 +111,8 @@ def await_release(config: Config, cloud: Cloud, engine: docker.DockerClient) -> 
     """
     said = ""
     while True:
+        # Anew each time: a client that was made without credentials never asks for them again
+        cloud = Cloud(config.region)
         try:
             if digest := cloud.newest_digest(config.repository):
                 return ensure_image(config, engine, cloud.registry(), digest), ""
@@ -159,6 +162,7 @@ def serve(
             raise (LaunchError if remark else ImageError)(reason, log_tail(container))
         state = read_state(config.state_file).after(release)
         write_state(config.state_file, state)
+        replace_file(config.fingerprint_file, fingerprint(parameters))
         report(config, Status.of("serving", release, remark))
         notify("READY=1")
         prune(engine, state.releases)
@@ -173,8 +177,11 @@ def update(config: Config) -> ExitCode:
     before = read_status(config.status_file)
     systemctl("start")  # joins a start which is under way
     status = settled_status(config)
-    newest = Cloud(config.region).newest_digest(config.repository)
-    if newest and status.digest != newest:
+    cloud = Cloud(config.region)
+    newest = cloud.newest_digest(config.repository)
+    if newest and (
+        status.digest != newest or (status.state == "serving" and is_stale(config, cloud, status))
+    ):
         systemctl("restart")
         status = read_status(config.status_file)
     print_json(dataclasses.asdict(status) | {"changed": status != before})
@@ -183,6 +190,12 @@ def update(config: Config) -> ExitCode:
     print(f"The newest image is not served: {status.state}: {status.reason}", file=sys.stderr)
     print(status.log, file=sys.stderr)
     return ExitCode.FAILED if newest else ExitCode.NO_IMAGE
+
+
+def is_stale(config: Config, cloud: Cloud, status: Status) -> bool:
+    """Whether what serves does so for want of something better, or with other variables than are declared."""
+    given = config.fingerprint_file.read_text() if config.fingerprint_file.exists() else ""
+    return bool(status.reason) or given != fingerprint(cloud.read_parameters(config.parameters_path))
 
 
 def settled_status(config: Config) -> Status:

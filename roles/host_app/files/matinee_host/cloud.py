@@ -12,6 +12,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from matinee_host.model import LaunchError
 
+MANIFEST_TYPES = [
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+]
+
 
 class CloudError(LaunchError):
     """AWS did not answer, or refused."""
@@ -51,7 +58,11 @@ class Cloud:
             CloudError: ECR did not answer, or refused.
         """
         with cloud_errors("ECR cannot be asked for the newest image"):
-            answer = self._ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": "latest"}])
+            answer = self._ecr.batch_get_image(
+                repositoryName=repository,
+                imageIds=[{"imageTag": "latest"}],
+                acceptedMediaTypes=MANIFEST_TYPES,  # or ECR may answer for a translation of the manifest
+            )
         return answer["images"][0]["imageId"]["imageDigest"] if answer["images"] else None
 
     def registry(self) -> Registry:

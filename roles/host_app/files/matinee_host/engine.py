@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import http.client
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, ContainerError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.models.images import Image
 from docker.types import LogConfig, Mount
@@ -70,6 +71,8 @@ def ensure_image(config: Config, engine: docker.DockerClient, registry: Registry
                     raise CloudError(f"{release.image} cannot be pulled: {event['error']}.")
         except APIError as error:
             raise CloudError(f"{release.image} cannot be pulled: {error.explanation}.") from error
+        except RequestException as error:  # the stream stalled, or the engine went away
+            raise CloudError(f"{release.image} cannot be pulled: {error}.") from error
     labels = engine.images.get(release.image).labels
     return dataclasses.replace(release, version=labels.get(VERSION_LABEL))
 
@@ -115,7 +118,7 @@ def image_uid(config: Config, engine: docker.DockerClient, image: Image) -> int:
             remove=True,
         )
         return int(answer)
-    except (DockerException, ValueError) as error:
+    except (APIError, ContainerError, ValueError) as error:
         raise ImageError(f"The image does not say who its user {user!r} is: {error}") from error
 
 
@@ -142,6 +145,11 @@ def environment_text(parameters: Mapping[str, str]) -> str:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
             raise LaunchError(f"The parameter {name!r} cannot be an environment variable; correct it in SSM.")
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in parameters.items())
+
+
+def fingerprint(parameters: Mapping[str, str]) -> str:
+    """Tell one set of parameters from another, without telling what they are."""
+    return hashlib.sha256(environment_text(dict(sorted(parameters.items()))).encode()).hexdigest()
 
 
 def write_environment(path: Path, parameters: Mapping[str, str], uid: int) -> None:

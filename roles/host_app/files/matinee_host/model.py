@@ -74,6 +74,11 @@ class Config:
         return Path(self.run_directory, "status.json")
 
     @property
+    def fingerprint_file(self) -> Path:
+        """The fingerprint of the variables that the container was given."""
+        return Path(self.run_directory, "fingerprint")
+
+    @property
     def state_file(self) -> Path:
         """Which images have been healthy."""
         return Path(self.state_directory, "state.json")
