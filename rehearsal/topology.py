@@ -108,9 +108,9 @@ class Topology:
                 probe.bind((str(layout.machine) if layout else "", 0))
             except OSError as error:
                 raise RehearsalError(
-                    "The Docker engine runs in a machine of its own, as Docker Desktop's does, so hosts could "
-                    "not be reached from here. Use an engine of this machine: on WSL, switch Docker Desktop's "
-                    "integration off and run `make demo` again as root."
+                    "The Docker engine runs in a machine of its own, as Docker Desktop's does; hosts could "
+                    "not be reached from here. Use an engine of this machine: on WSL, switch Docker "
+                    "Desktop's integration off and run `make demo` again as root."
                 ) from error
 
     def down(self) -> None:
