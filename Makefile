@@ -13,7 +13,7 @@ test: ## Run every check and every test
 	@tools/bootstrap dev
 	@tools/check
 	@.venv/bin/python -u -m rehearsal base
-	@pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@pytest --verbose --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	@cd app && .venv/bin/python -m pytest
 
 lint: ## Run the static checks alone

@@ -169,6 +169,7 @@ def serve(
         raise LaunchError(f"The container ended, {wait_end(engine, container)}.", log_tail(container))
     finally:
         config.environment_file.unlink(missing_ok=True)
+        config.fingerprint_file.unlink(missing_ok=True)
         remove_container(engine, config.container)
 
 
