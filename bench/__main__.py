@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -17,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.bare import BarePush
-from tests.checkout import ROOT, Checkout, make_checkout
+from tests.checkout import Checkout, make_checkout
+from tests.local_aws import ROOT, Rehearsal, free_port, standing
 
 NAME = "matinee-bench"
-PORT = "4599"
 
 type Row = tuple[str, str, str]
 
@@ -32,23 +31,6 @@ def timed(action: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
-def rehearsal(command: str) -> None:
-    """Run a command of the rehearsal that is measured on."""
-    subprocess.run(
-        [sys.executable, "-m", "rehearsal", command, "--name", NAME],
-        cwd=ROOT,
-        env=os.environ | {"REHEARSAL_PORT": PORT},
-        check=True,
-    )
-
-
-def environment() -> dict[str, str]:
-    """Return the environment that points at that rehearsal."""
-    script = f". {ROOT}/.rehearsal/{NAME}/activate && env -0"
-    out = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True).stdout
-    return dict(line.split("=", 1) for line in out.split("\0") if line)
-
-
 def machine() -> str:
     """Name the machine the figures are from."""
     models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
@@ -57,9 +39,9 @@ def machine() -> str:
     return f"{os.cpu_count()} × {model}, {memory:.0f} GiB, {platform.release()}"
 
 
-def pushes(checkout: Checkout) -> list[Row]:
+def pushes(rehearsal: Rehearsal, checkout: Checkout) -> list[Row]:
     """Push cold, after a one-line change and with nothing new, each beside a bare docker push."""
-    bare = BarePush(ROOT / ".rehearsal" / NAME)
+    bare = BarePush(rehearsal)
     rows: list[Row] = []
     first = 0.0
 
@@ -128,28 +110,22 @@ def answers(url: str) -> bool:
 def pipeline() -> list[Row]:
     """Measure everything from the first site.yml to the first answer."""
     rows: list[Row] = []
-    rehearsal("up")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            checkout = make_checkout(Path(folder), environment())
-            rows.append(
-                ("site.yml, empty account", f"{timed(lambda: checkout.passes('site.yml')):.1f} s", "")
-            )
-            rows.append(
-                ("site.yml, again", f"{timed(lambda: checkout.passes('site.yml')):.1f} s", "changes nothing")
-            )
-            rows += pushes(checkout)
-            checkout.passes("demo-start.yml")
-            rows.append(start_to_answer(checkout))
-            size = subprocess.run(
-                ["docker", "image", "inspect", "-f", "{{.Size}}", f"127.0.0.1:{PORT}/bare:latest"],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-            rows.append(("image of the app", f"{int(size) / 1e6:.0f} MB", "uncompressed"))
-    finally:
-        rehearsal("down")
+    with standing(NAME, free_port()) as rehearsal, tempfile.TemporaryDirectory() as folder:
+        checkout = make_checkout(Path(folder), rehearsal.env)
+        rows.append(("site.yml, empty account", f"{timed(lambda: checkout.passes('site.yml')):.1f} s", ""))
+        rows.append(
+            ("site.yml, again", f"{timed(lambda: checkout.passes('site.yml')):.1f} s", "changes nothing")
+        )
+        rows += pushes(rehearsal, checkout)
+        checkout.passes("demo-start.yml")
+        rows.append(start_to_answer(checkout))
+        size = subprocess.run(
+            ["docker", "image", "inspect", "-f", "{{.Size}}", f"127.0.0.1:{rehearsal.port}/bare:latest"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        rows.append(("image of the app", f"{int(size) / 1e6:.0f} MB", "uncompressed"))
     return rows
 
 

@@ -7,26 +7,21 @@ import time
 from pathlib import Path
 from subprocess import DEVNULL, run
 
-import boto3
-
 from module_utils.image_builder import find_builder
+from tests.local_aws import Rehearsal
 
 
 class BarePush:
     """Pushes with nothing but `docker push`, after a login of its own.
 
     Args:
-        folder: the folder with the AWS files `config` and `credentials` of the registry's account.
+        rehearsal: the account that holds the registry.
     """
 
     REPOSITORY = "bare"
 
-    def __init__(self, folder: Path) -> None:
-        os.environ |= {
-            "AWS_CONFIG_FILE": str(folder / "config"),
-            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
-        }
-        ecr = boto3.Session(profile_name="rehearsal").client("ecr")
+    def __init__(self, rehearsal: Rehearsal) -> None:
+        ecr = rehearsal.boto("ecr")
         ecr.create_repository(repositoryName=self.REPOSITORY)
         login = ecr.get_authorization_token()["authorizationData"][0]
         self.registry = login["proxyEndpoint"].partition("://")[2]

@@ -2,14 +2,13 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
-from tests.local_aws import ROOT, Rehearsal, free_port, run_rehearsal
+from tests.local_aws import Rehearsal, free_port, run_rehearsal, standing
 
 NAME = "matinee-test"
 
@@ -23,17 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rehearsal() -> Iterator[Rehearsal]:
     """A local AWS, empty at first, taken away at the end of the tests."""
     _remove_left_over()
-    name, port = f"{NAME}-{os.getpid()}", free_port()
-    try:
-        up = run_rehearsal("up", "--name", name, port=port)
-        assert up.returncode == 0, up.stderr
-        folder = ROOT / ".rehearsal" / name
-        activate = ["sh", "-c", '. "$1" && env -0', "sh", str(folder / "activate")]
-        printed = subprocess.run(activate, capture_output=True, text=True, check=True).stdout
-        env = dict(line.split("=", 1) for line in printed.split("\0") if line)
-        yield Rehearsal(name, port, folder, env)
-    finally:
-        run_rehearsal("down", "--name", name)
+    with standing(f"{NAME}-{os.getpid()}", free_port()) as made:
+        yield made
 
 
 def _remove_left_over() -> None:

@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,21 @@ def run_rehearsal(*arguments: str, port: int | None = None) -> subprocess.Comple
     env = {**os.environ, "REHEARSAL_PORT": str(port or "")}
     command = [sys.executable, "-m", "rehearsal", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def standing(name: str, port: int) -> Iterator[Rehearsal]:
+    """A rehearsal that stands for as long as it is used."""
+    try:
+        up = run_rehearsal("up", "--name", name, port=port)
+        assert up.returncode == 0, up.stderr
+        folder = ROOT / ".rehearsal" / name
+        activate = ["sh", "-c", '. "$1" && env -0', "sh", str(folder / "activate")]
+        printed = subprocess.run(activate, capture_output=True, text=True, check=True).stdout
+        env = dict(line.split("=", 1) for line in printed.split("\0") if line)
+        yield Rehearsal(name, port, folder, env)
+    finally:
+        run_rehearsal("down", "--name", name)
 
 
 def free_port() -> int:
