@@ -91,7 +91,7 @@ def _up(client: docker.DockerClient, name: str) -> None:
     layout = topology.layout()
     if layout is None:
         raise RehearsalError(f"The networks of '{name}' are gone again; is another `down` running?")
-    activate = profile.write(name, port, layout, topology.administrator())
+    activate = profile.write(name, port, layout, topology.administrator(), topology.authorities())
     say(f"The rehearsal '{name}' is up: the AWS API is at http://127.0.0.1:{port}.")
     say(f"Point this shell at it:  . {os.path.relpath(activate, Path.cwd())}")
 

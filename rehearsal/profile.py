@@ -26,13 +26,14 @@ def folder(name: str) -> Path:
     return ROOT / ".rehearsal" / name
 
 
-def write(name: str, port: int, layout: Layout, key: Mapping[str, str]) -> Path:
-    """Write `config`, `credentials` and `activate`; returns the path of `activate`."""
+def write(name: str, port: int, layout: Layout, key: Mapping[str, str], authorities: bytes) -> Path:
+    """Write `config`, `credentials`, `ca.pem` and `activate`; returns the path of `activate`."""
     place = folder(name)
     place.mkdir(parents=True, exist_ok=True)
     (place / "config").write_text(
         f"[profile {PROFILE}]\nregion = {REGION}\nendpoint_url = http://127.0.0.1:{port}\n"
     )
+    (place / "ca.pem").write_bytes(authorities)
     credentials = place / "credentials"
     credentials.touch(mode=0o600)
     credentials.write_text(

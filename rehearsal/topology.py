@@ -6,8 +6,6 @@ import json
 import os
 import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
 import docker
+import requests
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
@@ -32,6 +31,7 @@ INTERNET_POOL = IPv4Network("198.19.0.0/16")
 DEFAULT_PORT = 4566
 READY_SECONDS = 60
 ADMINISTRATOR = "/var/lib/rehearsal/administrator.json"
+ACME = "acme-v02.api.letsencrypt.org"
 DOCKER_SOCKET = "/var/run/docker.sock"
 
 
@@ -47,6 +47,7 @@ class Service:
         environment: Its environment.
         hosts: Names it knows.
         link_local: A second address, outside the VPC.
+        internet: Its address among the Elastic IPs.
         port: Port of this machine's loopback its port 80 is published on.
     """
 
@@ -57,6 +58,7 @@ class Service:
     environment: dict[str, str] = field(default_factory=dict)
     hosts: dict[str, str] = field(default_factory=dict)
     link_local: str | None = None
+    internet: str | None = None
     port: int | None = None
 
 
@@ -90,7 +92,7 @@ class Topology:
         if port != present:
             self._require_free(port)
         layout = self._networks()
-        with Step("starting DNS, gateway, registry and AWS API"):
+        with Step("starting DNS, gateway, registry, ACME and AWS API"):
             for service in self._services(layout, port):
                 self._ensure(service)
             self._wait_until_ready(port)
@@ -145,21 +147,51 @@ class Topology:
 
     def administrator(self) -> dict[str, str]:
         """The administrator's key: access_key_id and secret_access_key."""
+        key: dict[str, str] = json.loads(self._ask("cat", ADMINISTRATOR))
+        return key
+
+    def authorities(self) -> bytes:
+        """The authorities which hosts trust beside the world's."""
+        return self._ask("python", "-m", "aws.trust")
+
+    def _ask(self, *command: str) -> bytes:
         container = self._container("aws")
         if container is None:
             raise RehearsalError(f"The rehearsal '{self.name}' is not up. Start it: python -m rehearsal up")
-        status, output = container.exec_run(["cat", ADMINISTRATOR])
+        status, output = container.exec_run([*command])
         if status or not isinstance(output, bytes):
-            raise RehearsalError(f"{container.name} has no administrator: {output!r}")
-        key: dict[str, str] = json.loads(output)
-        return key
+            raise RehearsalError(f"{container.name} does not answer to {' '.join(command)}: {output!r}")
+        return output
 
     def _services(self, layout: Layout, port: int) -> Iterator[Service]:
-        gateway = f"--address=/amazonaws.com/{layout.gateway}"
+        zones, certificates = self._volume("zones"), self._volume("certificates")
         yield Service(
             "dns",
-            ["dnsmasq", "--keep-in-foreground", "--no-hosts", "--log-facility=-", gateway],
+            [
+                *("dnsmasq", "--keep-in-foreground", "--no-hosts", "--log-facility=-"),
+                # a VPC without IPv6, and names that may be there a moment after they were asked for
+                *("--filter-AAAA", "--no-negcache", "--hostsdir=/zones"),
+                f"--address=/amazonaws.com/{ACME}/{layout.gateway}",
+            ],
             str(layout.resolver),
+            volumes={zones: "/zones:ro"},
+        )
+        yield Service(
+            "acme",
+            [
+                *("sh", "-c"),
+                "python -m aws.certificates /tls"
+                f" && exec pebble -config /etc/pebble.json -dnsserver {layout.resolver}:53",
+            ],
+            str(layout.acme),
+            volumes={certificates: "/tls"},
+            environment={
+                # no pauses, no refusals by chance, and every certificate proven anew
+                "PEBBLE_VA_NOSLEEP": "1",
+                "PEBBLE_WFE_NONCEREJECT": "0",
+                "PEBBLE_AUTHZREUSE": "0",
+            },
+            internet=str(layout.validator),
         )
         yield Service(
             "registry",
@@ -167,13 +199,12 @@ class Topology:
             str(layout.registry),
             volumes={self._volume("registry"): "/var/lib/registry"},
         )
-        certificates = self._volume("certificates")
         yield Service(
             "gateway",
             ["sh", "-c", "python -m aws.certificates /tls && exec nginx -g 'daemon off;'"],
             str(layout.gateway),
             volumes={certificates: "/tls"},
-            hosts={"aws": str(layout.aws), "registry": str(layout.registry)},
+            hosts={"aws": str(layout.aws), "registry": str(layout.registry), "acme": str(layout.acme)},
             port=port,
         )
         yield Service(
@@ -182,6 +213,7 @@ class Topology:
             str(layout.aws),
             volumes={
                 certificates: "/tls:ro",
+                zones: "/zones",
                 self._volume("registry"): "/var/lib/registry",
                 self._socket(): DOCKER_SOCKET,
             },
@@ -191,6 +223,7 @@ class Topology:
                 "REHEARSAL_INTERNET": str(layout.internet),
                 "REHEARSAL_PRIVILEGED": "yes" if self._privileged_works() else "no",
             },
+            hosts={"acme": str(layout.acme)},
             link_local=METADATA,
         )
 
@@ -233,23 +266,26 @@ class Topology:
                 restart_policy={"Name": "unless-stopped"},
             ),
         )
+        if service.internet:
+            api.connect_container_to_network(
+                created["Id"], f"{self.name}-internet", ipv4_address=service.internet
+            )
         return self.client.containers.get(created["Id"])
 
     def _wait_until_ready(self, port: int) -> None:
-        """Until the registry's greeting comes back through the gateway, which asks for a password."""
+        """Until the gateway leads to the ACME server and to the registry, which asks for a password."""
+        api = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5)
-            except urllib.error.HTTPError as error:
-                if error.code == HTTPStatus.UNAUTHORIZED:
-                    return
-            except OSError:
-                pass
+            if (
+                _status(f"{api}/directory", host=ACME) == HTTPStatus.OK
+                and _status(f"{api}/v2/") == HTTPStatus.UNAUTHORIZED
+            ):
+                return
             time.sleep(0.1)
         logs = "\n".join(
             f"--- {self.name}-{role}\n{container.logs(tail=15).decode(errors='replace')}"
-            for role in ("gateway", "aws")
+            for role in ("gateway", "acme", "aws")
             if (container := self._container(role))
         )
         raise RehearsalError(f"The AWS API does not answer after {READY_SECONDS} s:\n{logs}")
@@ -358,6 +394,12 @@ def _port_taken(port: int) -> RehearsalError:
         f"Port {port} of 127.0.0.1 is taken by another program (ss -ltnp 'sport = :{port}' shows which).\n"
         f"Choose another: REHEARSAL_PORT={port + 1} python -m rehearsal up"
     )
+
+
+def _status(url: str, **headers: str) -> int | None:
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(url, headers=headers, timeout=5).status_code
+    return None
 
 
 def _ignoring_absence(action: Callable[..., None], **arguments: bool) -> None:

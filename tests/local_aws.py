@@ -1,10 +1,12 @@
-"""A rehearsal as the tests use it: made and taken away by its own commands."""
+"""A rehearsal as the tests use it: made and taken away by its own commands, and broken for a while."""
 
 import configparser
+import json
 import os
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import docker
+from docker.models.containers import Container
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The gateway's names as hosts call them; whoever comes over the loopback of this machine meets no fault
+REGISTRY = r"~^[0-9]+\.dkr\.ecr\."
+SSM = r"~^ssm\."
+APIS = rf"{SSM} ~^api\.ecr\."
 
 
 @dataclass(frozen=True)
@@ -68,3 +77,162 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def registry_down(rehearsal: Rehearsal, *, silent: bool = False) -> Iterator[None]:
+    """The registry closes every connection at once, or (silent) never answers."""
+    with _down(rehearsal, REGISTRY, silent=silent):
+        yield
+
+
+@contextmanager
+def registry_slow(rehearsal: Rehearsal, bytes_per_second: int) -> Iterator[None]:
+    """Each connection to the registry brings no more than this."""
+    pace = f"limit_rate {bytes_per_second}; proxy_buffering on; proxy_max_temp_file_size 0;"
+    with _taken_over(rehearsal, REGISTRY, f"{pace} location / {{ proxy_pass http://127.0.0.1; }}"):
+        yield
+
+
+@contextmanager
+def registry_refusing(rehearsal: Rehearsal, status: int = 403) -> Iterator[None]:
+    """The registry takes no token: 403 as if it had expired, 401 as if there were none."""
+    message = "Your authorization token has expired. Reauthenticate and try again."
+    body = json.dumps({"errors": [{"code": "DENIED", "message": message}]})
+    challenge = "add_header WWW-Authenticate 'Basic realm=\"ecr\"' always;" if status == 401 else ""
+    with _taken_over(
+        rehearsal,
+        REGISTRY,
+        f"default_type application/json; {challenge} location / {{ return {status} '{body}'; }}",
+    ):
+        yield
+
+
+@contextmanager
+def registry_cutting(rehearsal: Rehearsal, after_bytes: int) -> Iterator[None]:
+    """Every answer of the registry breaks off after so many bytes; shorter ones come whole."""
+    with (
+        _beside_gateway(rehearsal, CUTTING, str(after_bytes)) as port,
+        _taken_over(rehearsal, REGISTRY, f"location / {{ proxy_pass http://127.0.0.1:{port}; }}"),
+    ):
+        yield
+
+
+@contextmanager
+def api_down(rehearsal: Rehearsal, *, silent: bool = False) -> Iterator[None]:
+    """The APIs of ECR and SSM close every connection at once, or (silent) never answer."""
+    with _down(rehearsal, APIS, silent=silent):
+        yield
+
+
+@contextmanager
+def ssm_down(rehearsal: Rehearsal, *, silent: bool = False) -> Iterator[None]:
+    """As api_down, SSM alone."""
+    with _down(rehearsal, SSM, silent=silent):
+        yield
+
+
+@contextmanager
+def ssm_denied(rehearsal: Rehearsal) -> Iterator[None]:
+    """IAM refuses the roles of all hosts whatever they ask of SSM."""
+    iam = rehearsal.boto("iam")
+    profiles = iam.list_instance_profiles()["InstanceProfiles"]
+    roles = {role["RoleName"] for profile in profiles for role in profile["Roles"]}
+    statement = {"Effect": "Deny", "Action": "ssm:*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    for role in roles:
+        iam.put_role_policy(RoleName=role, PolicyName="fault", PolicyDocument=document)
+    try:
+        yield
+    finally:
+        for role in roles:
+            iam.delete_role_policy(RoleName=role, PolicyName="fault")
+
+
+@contextmanager
+def _down(rehearsal: Rehearsal, hosts: str, *, silent: bool) -> Iterator[None]:
+    if not silent:
+        with _taken_over(rehearsal, hosts, "return 444;"):
+            yield
+        return
+    with (
+        _beside_gateway(rehearsal, SILENT) as port,
+        _taken_over(rehearsal, hosts, f"location / {{ proxy_pass http://127.0.0.1:{port}; }}"),
+    ):
+        yield
+
+
+@contextmanager
+def _taken_over(rehearsal: Rehearsal, hosts: str, directives: str) -> Iterator[None]:
+    """Let the gateway answer for hostnames in another way, requests under way included."""
+    gateway = docker.from_env().containers.get(f"{rehearsal.name}-gateway")
+    path = f"/etc/nginx/faults/{uuid.uuid4().hex}.conf"
+    server = f"server {{ listen 443 ssl; server_name {hosts}; {directives} }}"
+    try:
+        _run(gateway, 'mkdir -p /etc/nginx/faults && printf %s "$2" > "$1"', path, server)
+        _run(gateway, RELOAD)
+        yield
+    finally:
+        _run(gateway, 'rm -f "$1"', path)
+        _run(gateway, RELOAD)
+
+
+@contextmanager
+def _beside_gateway(rehearsal: Rehearsal, program: str, *arguments: str) -> Iterator[int]:
+    """A Python program on the gateway's loopback; gives the port that it has printed."""
+    engine = docker.from_env()
+    gateway = engine.containers.get(f"{rehearsal.name}-gateway")
+    helper = engine.containers.run(
+        gateway.image,
+        ["python", "-uc", program, *arguments],
+        detach=True,
+        network_mode=f"container:{gateway.id}",
+        labels={"matinee.rehearsal": rehearsal.name},
+    )
+    try:
+        yield int(next(helper.logs(stream=True, follow=True)))
+    finally:
+        helper.remove(v=True, force=True)
+
+
+def _run(container: Container, script: str, *arguments: str) -> None:
+    status, output = container.exec_run(["sh", "-euc", script, "sh", *arguments])
+    assert status == 0, output
+
+
+# Until no worker with the old configuration is left
+RELOAD = """
+old=$(cat /proc/1/task/1/children)
+nginx -s reload
+for pid in $old; do
+  while [ -e "/proc/$pid" ]; do sleep 0.05; done
+done
+"""
+
+SILENT = """
+import signal, socket
+server = socket.create_server(("127.0.0.1", 0), backlog=1000)
+print(server.getsockname()[1])
+signal.pause()
+"""
+
+CUTTING = """
+import contextlib, socket, sys, threading
+
+def pass_on(source, target, limit):
+    with contextlib.suppress(OSError):
+        while limit > 0 and (data := source.recv(min(limit, 65536))):
+            target.sendall(data)
+            limit -= len(data)
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1])
+while True:
+    client, _ = server.accept()
+    registry = socket.create_connection(("127.0.0.1", 80))
+    for way in ((client, registry, sys.maxsize), (registry, client, int(sys.argv[1]))):
+        threading.Thread(target=pass_on, args=way, daemon=True).start()
+"""

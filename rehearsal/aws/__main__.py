@@ -21,7 +21,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import run_simple
 
-from . import gaps, iam, imds
+from . import gaps, iam, imds, route53, s3
 from .ecr import Registry
 from .instances import Reconciler
 
@@ -40,6 +40,8 @@ def main() -> None:
     settings = Settings.from_environment()
     gaps.install(settings.layout)
     iam.install()
+    route53.install()
+    s3.install()
     registry = Registry(settings, DomainDispatcherApplication(create_backend_app))
     registry.install()
     reconciler = Reconciler(settings)

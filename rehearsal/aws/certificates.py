@@ -1,6 +1,7 @@
-"""A private authority and one certificate for the AWS hostnames; the authority's key is thrown away."""
+"""A private authority and one certificate for the hostnames; the authority's key is thrown away."""
 
 import datetime
+import fcntl
 import sys
 from pathlib import Path
 
@@ -14,9 +15,14 @@ LIFETIME = datetime.timedelta(days=365)
 
 
 def main(folder: Path) -> None:
-    """Write ca.crt, server.crt and server.key into the folder, unless they are there."""
-    if (folder / "server.crt").exists():
-        return
+    """Write ca.crt, server.crt and server.key into the folder, unless what is there will do."""
+    with (folder / "lock").open("w") as lock:  # two containers begin with this
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _names(folder / "server.crt") != _hostnames():
+            _write(folder)
+
+
+def _write(folder: Path) -> None:
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name = _name("Matinee rehearsal authority")
     authority = (
@@ -47,11 +53,22 @@ def main(folder: Path) -> None:
     (folder / "server.crt").write_bytes(server.public_bytes(serialization.Encoding.PEM))
 
 
+def _names(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    extensions = x509.load_pem_x509_certificate(path.read_bytes()).extensions
+    return extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+        x509.DNSName
+    )
+
+
 def _hostnames() -> list[str]:
     # A wildcard stands for one label only, hence a few for each region
     regions = Session().get_available_regions("ec2")
     prefixes = ("*.", "*.ecr.", "*.dkr.ecr.", "*.s3.")
     return [
+        "acme",
+        "acme-v02.api.letsencrypt.org",
         "*.amazonaws.com",
         "*.s3.amazonaws.com",
         *(f"{prefix}{region}.amazonaws.com" for region in regions for prefix in prefixes),

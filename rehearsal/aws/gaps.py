@@ -8,7 +8,7 @@ from moto.ec2.models import EC2Backend, ec2_backends, elastic_ip_addresses, elas
 from moto.ec2.models.elastic_block_store import Volume
 from moto.ec2.models.elastic_ip_addresses import ElasticAddress
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
-from moto.ec2.models.instances import Instance, InstanceState, Reservation
+from moto.ec2.models.instances import Instance, InstanceState, MetadataOptions, Reservation
 from moto.ec2.models.tags import EC2_PREFIX_TO_RESOURCE
 from moto.ec2.models.vpcs import VPC, VPCBackend
 from moto.iam.responses import IamResponse
@@ -17,6 +17,13 @@ from .layout import Layout
 from .mend import adds, mends
 from .settings import ACCOUNT
 
+# What an instance's metadata options are called where the request names them differently
+NAMES_OF_METADATA_OPTIONS = {
+    "http_put_response_hop_limit": "hop_limit",
+    "http_protocol_ipv6": "http_protocol",
+    "instance_metadata_tags": "metadata_tags",
+}
+
 
 def install(layout: Layout) -> None:
     """Mend moto, before its first request."""
@@ -24,6 +31,7 @@ def install(layout: Layout) -> None:
     _snapshot_of_a_volume()
     _root_device_of_an_instance()
     _subnet_of_an_instance()
+    _metadata_options_which_stay()
     _service_specific_credentials()
     _elastic_address_over_stop_and_start()
     _elastic_address_after_termination()
@@ -72,6 +80,25 @@ def _subnet_of_an_instance() -> None:
             subnets = backend.get_default_subnets()
             subnet_id = subnets[placement or min(subnets)].id
         return original(backend, *args, subnet_id=subnet_id, placement=placement, nics=nics, **kwargs)
+
+
+def _metadata_options_which_stay() -> None:
+    """ModifyInstanceMetadataOptions leaves alone what it does not name."""
+
+    @mends(EC2Backend, "modify_instance_metadata_options")
+    def modify(
+        original: Callable[..., MetadataOptions],
+        backend: EC2Backend,
+        instance_id: str,
+        **named: str | int | bool | None,
+    ) -> MetadataOptions:
+        before: dict[str, object] = dict(vars(backend.get_instance(instance_id).metadata_options))
+        options = original(backend, instance_id, **named)
+        for name, value in before.items():
+            parameter = NAMES_OF_METADATA_OPTIONS.get(name, name)
+            if named.get(parameter) is None:
+                setattr(options, name, value)
+        return options
 
 
 def _service_specific_credentials() -> None:

@@ -1,7 +1,7 @@
 """Who may do what: IAM decisions on the resource a request really names.
 
-moto checks signatures and policies, but asks about resource "*" for ECR and SSM, so that a policy which names
-repositories or parameters allows nothing. Here these services say which resource is meant.
+moto checks signatures and policies, but asks about resource "*" for ECR, SSM and Route 53, so that a policy
+which names repositories, parameters or zones allows nothing. Here these services say which resource is meant.
 """
 
 import json
@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from botocore.awsrequest import AWSRequest
 from moto import settings as moto_settings
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.exceptions import JsonRESTError, _RESTError
@@ -19,9 +20,11 @@ from moto.iam.access_control import (
     CreateAccessKeyFailure,
     IAMPolicy,
     IAMPolicyStatement,
+    IAMRequestBase,
     PermissionResult,
     create_access_key,
 )
+from moto.route53.responses import Route53
 from moto.ssm.responses import SimpleSystemManagerResponse
 
 from .mend import adds, mends
@@ -43,6 +46,7 @@ def install() -> None:
     """Teach moto the resources, the refusals' names, and wildcards."""
     adds(ECRResponse, "_determine_resource")(_ecr_resources)
     adds(SimpleSystemManagerResponse, "_determine_resource")(_ssm_resources)
+    adds(Route53, "_determine_resource")(_zone)
 
     @mends(IAMPolicyStatement, "_match")
     def match(
@@ -50,6 +54,13 @@ def install() -> None:
     ) -> re.Match[str] | None:
         # moto takes the pattern for a regular expression, in which a dot stands for anything
         return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value)
+
+    @mends(IAMRequestBase, "_create_aws_request")
+    def request(original: Callable[[IAMRequestBase], AWSRequest], asked: IAMRequestBase) -> AWSRequest:
+        made = original(asked)
+        if asked._method != "POST":  # moto takes the parameters of a request without a body for its body
+            made.data = asked._body
+        return made
 
     @mends(ActionAuthenticatorMixin, "_authenticate_and_authorize_normal_action")
     def check(
@@ -124,6 +135,11 @@ def _ssm_resources(response: SimpleSystemManagerResponse) -> list[str]:
     return [prefix + name.strip("/") for name in parameters.get("Names") or named] or ["*"]
 
 
+def _zone(response: Route53) -> str:
+    zone = re.search(r"/hostedzone/(\w+)", response.path)
+    return f"arn:{PARTITION}:route53:::hostedzone/{zone[1]}" if zone else "*"
+
+
 def _json_body(response: BaseResponse) -> dict[str, Any]:
     try:
         body = json.loads(response.body or "{}")
@@ -138,6 +154,8 @@ def _in_protocol_of(response: BaseResponse, error: _RESTError, resource: str) ->
     )
     if (response.headers.get("Content-Type") or "").startswith("application/x-amz-json"):
         return JsonRESTError(JSON_ERRORS.get(error.error_type, error.error_type), message)
+    if response.service_name == "route53":
+        error.description = re.sub("</?Errors>", "", str(error.description))
     if error.error_type == "AccessDenied" and response.service_name == "ec2":
         refused = _RESTError("UnauthorizedOperation", message)
         refused.code = 403

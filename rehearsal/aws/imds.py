@@ -21,6 +21,7 @@ TOKEN_TTL_LIMIT = 21600
 SESSION_SECONDS = 6 * 3600
 RENEWAL_SECONDS = 15 * 60
 ROOT = "/latest/meta-data/"
+AWAKE = ("pending", "running", "stopping")  # others may have had the address before
 
 
 @dataclass
@@ -145,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The instance which asks; answers itself if there is none or its metadata is switched off."""
         for backend in ec2_backends[ACCOUNT].values():
             for instance in backend.all_instances():
-                if instance.private_ip == self.client_address[0] and instance.state != "terminated":
+                if instance.private_ip == self.client_address[0] and instance.state in AWAKE:
                     if instance.metadata_options.http_endpoint == "disabled":
                         self._send(HTTPStatus.FORBIDDEN)
                         return None

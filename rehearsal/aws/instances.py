@@ -23,7 +23,8 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance, InstanceState
 
 from .mend import mends
-from .settings import ACCOUNT, AUTHORITY, Settings
+from .settings import ACCOUNT, Settings
+from .trust import authorities
 
 HOST_IMAGE = "matinee-host"
 LABEL = "matinee.rehearsal"
@@ -186,6 +187,7 @@ class Reconciler:
 
     def _create(self, instance: Instance) -> None:
         name, layout, private_ip = self._name(instance), self.settings.layout, instance.private_ip
+        trusted = authorities()
         labels = {LABEL: self.settings.name, INSTANCE_LABEL: instance.id}
         volume = self.docker.create_volume(self._volume(instance.id), labels=labels)["Name"]
         endpoint = self.docker.create_endpoint_config(ipv4_address=private_ip)
@@ -198,7 +200,7 @@ class Reconciler:
             host_config=host_config(self.docker, self.settings.privileged, volume),
             networking_config={"EndpointsConfig": {f"{self.settings.name}-vpc": endpoint}},
         )
-        self.docker.put_archive(name, "/usr/local/share/ca-certificates", _archive(AUTHORITY.read_bytes()))
+        self.docker.put_archive(name, "/usr/local/share/ca-certificates", _archive(trusted))
 
     def _attach(self, instance: Instance, old: str | None) -> None:
         """Give the host its public address, or take it away."""
@@ -278,10 +280,11 @@ def _require(instance: Instance, verb: str, *states: str) -> None:
         raise EC2ClientError("IncorrectInstanceState", message)
 
 
-def _archive(authority: bytes) -> bytes:
+def _archive(files: dict[str, bytes]) -> bytes:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        entry = tarfile.TarInfo("rehearsal.crt")
-        entry.size, entry.mode = len(authority), 0o644
-        tar.addfile(entry, io.BytesIO(authority))
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
     return archive.getvalue()

@@ -47,6 +47,11 @@ class Layout:
         return self._blocks[-1][6]
 
     @property
+    def acme(self) -> IPv4Address:
+        """The ACME server."""
+        return self._blocks[-1][7]
+
+    @property
     def zones(self) -> list[IPv4Network]:
         """The default subnets, one for each availability zone in order."""
         return self._blocks[:-1]
@@ -55,6 +60,11 @@ class Layout:
     def machine(self) -> IPv4Address:
         """This machine, as a host sees it which is called at its Elastic IP."""
         return self.internet[1]
+
+    @property
+    def validator(self) -> IPv4Address:
+        """From where the ACME server looks at a host's Elastic IP."""
+        return self.internet[2]
 
     @property
     def elastic(self) -> list[IPv4Address]:

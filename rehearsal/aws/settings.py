@@ -12,6 +12,8 @@ ACCOUNT = "123456789012"
 PARTITION = "aws"
 REGISTRY_DATA = Path("/var/lib/registry")
 AUTHORITY = Path("/tls/ca.crt")
+ACME_ROOT = "https://acme:15000/roots/0"
+RECORDS = Path("/zones/records")
 ADMINISTRATOR = Path("/var/lib/rehearsal/administrator.json")
 
 

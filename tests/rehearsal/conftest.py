@@ -19,6 +19,7 @@ from tests.rehearsal.host import DEBIAN, Host
 
 ACCOUNT = "123456789012"
 PARAMETERS = "/project/stage/env"
+BUCKET = "tests-backup"
 
 
 @pytest.fixture(scope="session")
@@ -48,17 +49,19 @@ def repository(rehearsal: Rehearsal) -> str:
 
 @pytest.fixture(scope="session")
 def profile(rehearsal: Rehearsal, repository: str) -> str:
-    """An instance profile which may pull from the repository and read the parameters, nothing else."""
+    """An instance profile which may pull from the repository, read the parameters and use the bucket."""
     iam = rehearsal.boto("iam")
     name = "tests-host"
     trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))
     parameters = f"arn:aws:ssm:eu-central-1:{ACCOUNT}:parameter{PARAMETERS}"
     pull = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"]
-    document = _policy(
-        _allow(["ecr:GetAuthorizationToken"], "*"),
-        _allow(pull, _repository_arn(repository)),
-        _allow(["ssm:GetParametersByPath"], parameters, f"{parameters}/*"),
+    document = policy(
+        allow(["ecr:GetAuthorizationToken"], "*"),
+        allow(pull, _repository_arn(repository)),
+        allow(["ssm:GetParametersByPath"], parameters, f"{parameters}/*"),
+        allow(["s3:ListBucket"], f"arn:aws:s3:::{BUCKET}"),
+        allow(["s3:GetObject", "s3:PutObject"], f"arn:aws:s3:::{BUCKET}/*"),
     )
     iam.put_role_policy(RoleName=name, PolicyName="pull", PolicyDocument=document)
     iam.create_instance_profile(InstanceProfileName=name)
@@ -69,17 +72,14 @@ def profile(rehearsal: Rehearsal, repository: str) -> str:
 @pytest.fixture(scope="session")
 def ci(rehearsal: Rehearsal, repository: str) -> dict[str, str]:
     """The key of a user who may push to the repository, nothing else."""
-    iam = rehearsal.boto("iam")
-    iam.create_user(UserName="tests-ci")
     push = ["BatchCheckLayerAvailability", "InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload"]
     push += ["PutImage", "BatchGetImage", "DescribeImages"]
-    document = _policy(
-        _allow(["ecr:GetAuthorizationToken"], "*"),
-        _allow([f"ecr:{action}" for action in push], _repository_arn(repository)),
+    return make_user(
+        rehearsal,
+        "tests-ci",
+        allow(["ecr:GetAuthorizationToken"], "*"),
+        allow([f"ecr:{action}" for action in push], _repository_arn(repository)),
     )
-    iam.put_user_policy(UserName="tests-ci", PolicyName="push", PolicyDocument=document)
-    made = iam.create_access_key(UserName="tests-ci")["AccessKey"]
-    return {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
 
 
 @pytest.fixture(scope="session")
@@ -141,9 +141,20 @@ def _repository_arn(name: str) -> str:
     return f"arn:aws:ecr:eu-central-1:{ACCOUNT}:repository/{name}"
 
 
-def _allow(actions: list[str], *resources: str) -> dict[str, Any]:
+def make_user(rehearsal: Rehearsal, name: str, *statements: dict[str, Any]) -> dict[str, str]:
+    """Create a user who may do only this; returns the key, in boto3's words."""
+    iam = rehearsal.boto("iam")
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="tests", PolicyDocument=policy(*statements))
+    made = iam.create_access_key(UserName=name)["AccessKey"]
+    return {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
+
+
+def allow(actions: list[str], *resources: str) -> dict[str, Any]:
+    """A policy's statement."""
     return {"Effect": "Allow", "Action": actions, "Resource": list(resources)}
 
 
-def _policy(*statements: dict[str, Any]) -> str:
+def policy(*statements: dict[str, Any]) -> str:
+    """A policy's document."""
     return json.dumps({"Version": "2012-10-17", "Statement": statements})

@@ -20,7 +20,9 @@ def _remains(engine: docker.DockerClient, name: str) -> list[str]:
 
 def _services(engine: docker.DockerClient, name: str) -> list[str | None]:
     """Hosts come and go with other tests; the services stay."""
-    return [engine.containers.get(f"{name}-{role}").id for role in ("dns", "registry", "gateway", "aws")]
+    return [
+        engine.containers.get(f"{name}-{role}").id for role in ("dns", "acme", "registry", "gateway", "aws")
+    ]
 
 
 def test_up_again_changes_nothing(rehearsal: Rehearsal, engine: docker.DockerClient) -> None:

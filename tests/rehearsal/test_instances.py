@@ -90,12 +90,13 @@ def test_a_stopping_host_cannot_be_started_before_it_is_down(host: Host) -> None
     host.wait("running")
 
 
-def test_power_off_inside_stops_the_instance(host: Host) -> None:
+def test_power_off_inside_stops_the_instance_until_it_is_started(host: Host) -> None:
     host.run("sudo systemctl --no-block poweroff")
     host.wait("stopped")
     assert host.describe()["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
     host.rehearsal.boto("ec2").start_instances(InstanceIds=[host.instance_id])
     host.wait("running")
+    assert host.run("systemctl is-system-running --wait") == "running"
 
 
 def test_reboot_inside_and_by_the_api_boot_it_anew(host: Host) -> None:
