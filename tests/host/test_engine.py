@@ -1,71 +1,78 @@
 """Images and containers, with the Docker of this machine and a registry."""
 
+import dataclasses
+import http.client
 import json
-import stat
-import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 
 import docker
 import pytest
 from docker.models.containers import Container
 from docker.models.images import Image
+from matinee_host import engine as launcher
 from matinee_host.cloud import CloudError, Registry
-from matinee_host.engine import (
-    ImageError,
-    ensure_image,
-    give_data,
-    has_image,
-    image_uid,
-    log_tail,
-    prune,
-    remove_container,
-    run_container,
-    wait_healthy,
-    write_environment,
-)
-from matinee_host.model import Config, Release, read_status
+from matinee_host.data import data_folder, give
+from matinee_host.model import Config, ImageError, LaunchError, Release
 
 from tests.host.launcher import APP_UID
 
 SECRET = 's3cr3t: it\'s "here"\n$HOME `id` 日本語'
+BASE = "FROM python:3.13-slim-trixie\n"
+
+Start = Callable[..., Container]
 
 
 @pytest.fixture
-def start(config: Config, engine: docker.DockerClient) -> Callable[[Image, dict[str, str]], Container]:
-    """Start a container of an image with these parameters."""
+def start(config: Config, engine: docker.DockerClient) -> Start:
+    """Start a container of an image with these parameters, and changes to the configuration."""
 
-    def start(image: Image, parameters: dict[str, str]) -> Container:
-        uid = image_uid(config, engine, image)
-        give_data(config.data_directory, uid)
-        write_environment(config.environment_file, parameters, uid)
-        return run_container(config, engine, image)
+    def start(image: Image, parameters: dict[str, str], **changes: object) -> Container:
+        changed = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+        uid = launcher.container_uid(changed, engine, image)
+        folder = data_folder(config.data_directory)
+        give(folder, uid)
+        launcher.write_environment(config.environment_file, parameters, uid)
+        release = Release(str(image.id), "sha256:feed", "abc123")
+        return launcher.start_container(changed, engine, release, folder)
 
     return start
 
 
+def why_given_up(config: Config, container: Container, timeout: int = 60) -> str | None:
+    """Wait until the container is well; say why it is given up."""
+    return launcher.wait_healthy(
+        dataclasses.replace(config, health_timeout=timeout), container, meanwhile=lambda: None
+    )
+
+
+def answer(config: Config, container: Container) -> dict:
+    """What the app in a container says of itself."""
+    connection = http.client.HTTPConnection(launcher.address_of(container), config.port)
+    connection.request("GET", "/")
+    return json.load(connection.getresponse())
+
+
 def test_a_healthy_container_has_its_parameters_and_the_image_s_own(
-    start: Callable, app: Image, config: Config, engine: docker.DockerClient
+    start: Start, app: Image, config: Config
 ) -> None:
     container = start(app, {"SECRET": SECRET, "SETTING": "plain"})
-    assert wait_healthy(container, config.health_url, config.health_timeout) is None
-    with urllib.request.urlopen(config.health_url) as response:
-        answer = json.load(response)
-    assert answer["environment"]["SECRET"] == SECRET
-    assert answer["environment"]["SETTING"] == "plain"
-    assert answer["environment"]["FROM_IMAGE"] == "kept as it is"
-    assert answer["uid"] == APP_UID
+    assert why_given_up(config, container) is None
+    said = answer(config, container)
+    assert said["environment"]["SECRET"] == SECRET
+    assert said["environment"]["SETTING"] == "plain"
+    assert said["environment"]["FROM_IMAGE"] == "kept as it is"
+    assert said["uid"] == APP_UID
     assert (config.data_directory / "written").stat().st_uid == APP_UID
 
 
 def test_a_secret_is_not_in_what_docker_keeps_or_shows(
-    start: Callable, app: Image, config: Config, engine: docker.DockerClient
+    start: Start, app: Image, config: Config, engine: docker.DockerClient
 ) -> None:
     container = start(app, {"SECRET": "s3cr3t-value"})
-    assert wait_healthy(container, config.health_url, config.health_timeout) is None
+    assert why_given_up(config, container) is None
     assert "s3cr3t" not in json.dumps(container.attrs)
     assert "s3cr3t" not in json.dumps(container.top())
-    assert "s3cr3t" not in log_tail(container)
+    assert "s3cr3t" not in launcher.log_tail(container)
     kept = f"{engine.info()['DockerRootDir']}/containers/{container.id}"
     search = engine.containers.run(
         app, entrypoint=["sh", "-c"], command=["ls /kept && ! grep -r s3cr3t /kept"], user="0", remove=True,
@@ -74,84 +81,137 @@ def test_a_secret_is_not_in_what_docker_keeps_or_shows(
     assert b"config.v2.json" in search
 
 
-def test_a_container_can_do_little(start: Callable, app: Image, config: Config) -> None:
-    host = start(app, {}).attrs["HostConfig"]
+def test_a_container_can_do_little(start: Start, app: Image) -> None:
+    container = start(app, {})
+    host = container.attrs["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
-    assert host["Memory"] == 128 * 1024**2
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Memory"] == host["MemorySwap"] == 128 * 1024**2
     assert not host["Privileged"]
+    assert not host["PortBindings"]
+    assert b"Read-only file system" in container.exec_run(["touch", "/x"], user="0").output
+    assert container.exec_run(["sh", "-c", "cd /tmp && touch x /data/x"]).exit_code == 0
 
 
-def test_a_container_which_ends_at_once_is_given_up_at_once(
-    start: Callable, app: Image, config: Config
+def test_a_container_may_write_everywhere_by_wish(start: Start, app: Image) -> None:
+    container = start(app, {}, read_only=False)
+    assert container.exec_run(["touch", "/x"], user="0").exit_code == 0
+
+
+def test_a_container_that_must_not_be_root_has_a_home_and_a_group_of_its_own(
+    start: Start, build: Callable[[str], Image]
 ) -> None:
+    container = start(build(BASE + 'CMD ["sleep", "60"]'), {}, user=str(APP_UID))
+    assert container.exec_run(["sh", "-c", "echo $(id -u):$(id -g) $HOME"]).output == (
+        f"{APP_UID}:{APP_UID} /tmp\n".encode()
+    )
+
+
+def test_a_container_says_of_which_app_and_release_it_is(
+    start: Start, app: Image, config: Config, engine: docker.DockerClient
+) -> None:
+    container = start(app, {})
+    assert launcher.release_in(container) == Release(str(app.id), "sha256:feed", "abc123")
+    assert launcher.containers_of(engine, config.container) == [container]
+    assert launcher.containers_of(engine, "another") == []
+
+
+def test_an_app_is_ready_when_it_takes_websockets_too(start: Start, app: Image, config: Config) -> None:
+    container = start(app, {})
+    assert why_given_up(config, container) is None
+    address = launcher.address_of(container)
+    without = dataclasses.replace(config, websocket_path="/none")
+    assert launcher.why_not_ready(without, address) == "/none answered 200"
+    assert launcher.why_not_ready(dataclasses.replace(config, websocket_path=""), address) is None
+    assert launcher.why_not_well(without, address) is None  # asked while visitors are there
+
+
+def test_a_container_which_ends_at_once_is_given_up_at_once(start: Start, app: Image, config: Config) -> None:
     container = start(app, {"BROKEN": "1"})
-    reason = wait_healthy(container, config.health_url, timeout=600)
-    assert reason == "The container ended at once, with exit code 1."
-    assert "cannot start: BROKEN is set" in log_tail(container)
+    assert why_given_up(config, container, 600) == "The container ended at once, with exit code 1."
+    assert "cannot start: BROKEN is set" in launcher.log_tail(container)
 
 
 def test_a_container_which_is_never_healthy_is_given_up_in_time(
-    start: Callable, app: Image, config: Config
+    start: Start, app: Image, config: Config
 ) -> None:
-    reason = wait_healthy(start(app, {"SICK": "1"}), config.health_url, timeout=3)
-    assert reason
-    assert reason.startswith("The container was not healthy within 3 s")
-    assert "503" in reason
+    reason = why_given_up(config, start(app, {"SICK": "1"}), 3)
+    assert reason == "The container was not healthy within 3 s: /health answered 503."
 
 
 def test_a_container_over_its_memory_says_so(
-    start: Callable, build: Callable[[str], Image], config: Config
+    start: Start, build: Callable[[str], Image], config: Config
 ) -> None:
-    greedy = build('FROM python:3.13-slim-trixie\nCMD ["python3", "-c", "x = b\'x\' * 10**9"]')
-    reason = wait_healthy(start(greedy, {}), config.health_url, timeout=60)
+    greedy = build(BASE + 'CMD ["python3", "-c", "x = b\'x\' * 10**9"]')
+    reason = why_given_up(config, start(greedy, {}, user=str(APP_UID)))
     assert reason == "The container ended at once, killed for going over its memory limit."
 
 
 def test_a_container_which_a_crash_has_left_is_replaced(
-    start: Callable, app: Image, config: Config, engine: docker.DockerClient
+    start: Start, app: Image, config: Config, engine: docker.DockerClient
 ) -> None:
     left = start(app, {})
     container = start(app, {})
-    assert wait_healthy(container, config.health_url, config.health_timeout) is None
+    assert launcher.containers_of(engine, config.container) == [container]
     with pytest.raises(docker.errors.NotFound):
         engine.containers.get(left.id)
-    remove_container(engine, config.container)
-    remove_container(engine, config.container)
-    assert not engine.containers.list(all=True, filters={"name": config.container})
+    for _ in range(2):
+        launcher.remove_container(engine, container.id)
+    assert not launcher.containers_of(engine, config.container)
 
 
-@pytest.mark.parametrize(("user", "uid"), [("", 0), ("4712", 4712), ("4712:100", 4712), ("www-data", 33)])
-def test_the_image_s_user_is_known_by_number(
-    user: str, uid: int, config: Config, engine: docker.DockerClient, build: Callable[[str], Image]
+@pytest.mark.parametrize(
+    ("configured", "user", "uid"),
+    [
+        ("", "", 10001),
+        ("", "0", 10001),
+        ("", "root:root", 10001),
+        ("", "4712", 4712),
+        ("", "4712:100", 4712),
+        ("", "www-data", 33),
+        ("4713", "", 4713),
+        ("4713", "www-data", 4713),
+        ("0", "www-data", 0),
+    ],
+)
+def test_the_user_is_known_by_number_and_root_by_wish_only(
+    configured: str,
+    user: str,
+    uid: int,
+    config: Config,
+    engine: docker.DockerClient,
+    build: Callable[[str], Image],
 ) -> None:
-    image = build("FROM python:3.13-slim-trixie\n" + (f"USER {user}" if user else ""))
-    assert image_uid(config, engine, image) == uid
+    image = build(BASE + (f"USER {user}" if user else ""))
+    assert launcher.container_uid(dataclasses.replace(config, user=configured), engine, image) == uid
+    assert not launcher.containers_of(engine, config.container)
 
 
 def test_an_image_whose_user_does_not_exist_is_at_fault(
     config: Config, engine: docker.DockerClient, build: Callable[[str], Image]
 ) -> None:
     with pytest.raises(ImageError, match="nobody-knows"):
-        image_uid(config, engine, build("FROM python:3.13-slim-trixie\nUSER nobody-knows"))
+        launcher.container_uid(config, engine, build(BASE + "USER nobody-knows"))
 
 
-def test_an_image_with_nothing_to_run_is_at_fault(start: Callable, build: Callable[[str], Image]) -> None:
-    with pytest.raises(ImageError, match="neither ENTRYPOINT nor CMD"):
-        start(build("FROM python:3.13-slim-trixie\nCMD []"), {})
+@pytest.mark.parametrize(
+    ("dockerfile", "complaint"),
+    [("CMD []", "neither ENTRYPOINT nor CMD"), ("RUN touch /data\nCMD true", "Docker cannot start")],
+)
+def test_an_image_that_cannot_be_started_is_at_fault(
+    dockerfile: str, complaint: str, start: Start, build: Callable[[str], Image]
+) -> None:
+    with pytest.raises(ImageError, match=complaint):
+        start(build(BASE + dockerfile), {}, user=str(APP_UID))
 
 
-def test_data_change_hands_with_the_image_s_user(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    give_data(data, APP_UID)
-    (data / "folder").mkdir()
-    (data / "folder/file").touch()
-    (data / "outside").symlink_to("/etc/passwd")
-    give_data(data, APP_UID + (APP_UID == 4711))
-    owners = {path.lstat().st_uid for path in [data, *data.rglob("*")]}
-    assert owners == {APP_UID + (APP_UID == 4711)}
-    assert Path("/etc/passwd").stat().st_uid == 0
-    assert stat.filemode(data.stat().st_mode) == "drwx------"
+def test_how_it_runs_is_told_apart_without_telling_secrets(config: Config) -> None:
+    one, other = launcher.fingerprint({"A": "1", "B": SECRET}), launcher.fingerprint({"B": SECRET, "A": "1"})
+    assert one == other
+    assert one not in (launcher.fingerprint({"A": "1"}), launcher.fingerprint({"A": SECRET, "B": "1"}))
+    assert "s3cr3t" not in one
+    for change in ({"memory": "256m"}, {"user": "1"}, {"read_only": False}, {"data_path": "/x"}, {"port": 1}):
+        assert launcher.way(dataclasses.replace(config, **change)) != launcher.way(config)
 
 
 def push(engine: docker.DockerClient, image: Image, repository: str, auth: dict[str, str]) -> str:
@@ -160,41 +220,40 @@ def push(engine: docker.DockerClient, image: Image, repository: str, auth: dict[
     answers = list(engine.api.push(repository, "latest", auth_config=auth, stream=True, decode=True))
     engine.images.remove(f"{repository}:latest")
     digest = next(answer["aux"]["Digest"] for answer in answers if "aux" in answer)
-    if has_image(engine, f"{repository}@{digest}"):
+    if launcher.has_image(engine, f"{repository}@{digest}"):
         engine.images.remove(f"{repository}@{digest}")
     return digest
 
 
-def test_images_are_pulled_when_absent_and_pruned_but_for_two(
+def test_images_are_pulled_and_pruned_but_for_the_good_ones(
     engine: docker.DockerClient, build: Callable[[str], Image], registry: Registry, config: Config
 ) -> None:
     name = f"{registry.host}/{config.repository}"
     releases = []
-    for version in ("one", "two", "three"):
-        image = build(f"FROM python:3.13-slim-trixie\nLABEL org.opencontainers.image.revision={version}")
+    for version in ("one", "two", ""):
+        image = build(BASE + f"LABEL org.opencontainers.image.revision={version}")
         digest = push(engine, image, name, registry.auth)
-        release = ensure_image(config, engine, registry, digest)
-        assert release == Release(f"{name}@{digest}", digest, version)
-        assert read_status(config.status_file).state == "pulling"
-        config.status_file.unlink()
-        assert ensure_image(config, engine, registry, digest) == release
-        assert not config.status_file.exists()  # it was there, so there was nothing to pull
+        pulled = f"{name}@{digest}"
+        assert not launcher.has_image(engine, pulled)
+        launcher.pull(engine, registry, pulled)
+        release = launcher.release_of(engine, pulled, digest)
+        assert release == Release(pulled, digest, version or digest[7:19])
         releases.append(release)
     one, two, three = releases
     in_use = engine.containers.create(one.image, ["true"])
-    prune(engine, [three, two])
-    assert has_image(engine, one.image)  # it could not be removed, and that was no failure
+    launcher.prune(engine, name, [three, two])
+    assert launcher.has_image(engine, one.image)  # it could not be removed, and that was no failure
     in_use.remove()
-    prune(engine, [three, two])
-    assert [has_image(engine, release.image) for release in releases] == [False, True, True]
-    for release in (two, three):
-        engine.images.remove(release.image)
+    launcher.prune(engine, f"{name}-of-others", [])
+    launcher.prune(engine, name, [three, two])
+    assert [launcher.has_image(engine, release.image) for release in releases] == [False, True, True]
+    launcher.prune(engine, name, [])
 
 
 def test_an_image_which_the_registry_does_not_give_is_not_the_image_s_fault(
     engine: docker.DockerClient, registry: Registry, config: Config
 ) -> None:
-    absent = "sha256:" + "0" * 64
+    absent = f"{config.repository}@sha256:{'0' * 64}"
     for login, reason in [
         (registry, "not found"),
         (
@@ -204,4 +263,9 @@ def test_an_image_which_the_registry_does_not_give_is_not_the_image_s_fault(
         (Registry("127.0.0.1:1", registry.auth), "refused"),
     ]:
         with pytest.raises(CloudError, match=f"cannot be pulled: .*({reason})"):
-            ensure_image(config, engine, login, absent)
+            launcher.pull(engine, login, f"{login.host}/{absent}")
+
+
+def test_a_docker_that_does_not_answer_is_given_up() -> None:
+    with pytest.raises(LaunchError, match="Docker did not answer for 1 s"):
+        launcher.wait_engine(docker.DockerClient("tcp://127.0.0.1:1", version="1.41"), timeout=1)

@@ -10,7 +10,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers every request."""
 
     def do_GET(self) -> None:
-        """Answer 503 if SICK is set."""
+        """Answer 503 if SICK is set, and take websockets at /stream."""
+        if self.path == "/stream" and self.headers["Upgrade"] == "websocket":
+            self.send_response_only(101)
+            self.end_headers()
+            return
         Path("/data/written").write_text("yes")
         body = json.dumps({"environment": dict(os.environ), "uid": os.getuid()}).encode()
         self.send_response(503 if "SICK" in os.environ else 200)

@@ -4,9 +4,11 @@ import base64
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import botocore.session
+from boto3.exceptions import Boto3Error
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -45,22 +47,24 @@ class Cloud:
         core.set_config_variable("metadata_service_timeout", 2)
         core.set_config_variable("metadata_service_num_attempts", 3)
         session = boto3.Session(botocore_session=core, region_name=region)
+        # Both answer in milliseconds; where they do not at a start, the last good image is waiting
         patience = ClientConfig(
-            connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3}
+            connect_timeout=3, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2}
         )
         self._ecr = session.client("ecr", config=patience)
         self._ssm = session.client("ssm", config=patience)
+        self._s3 = session.client("s3", config=patience.merge(ClientConfig(read_timeout=30)))
 
-    def newest_digest(self, repository: str) -> str | None:
-        """The digest of the image pushed last, which is tagged `latest`; None when there is none yet.
+    def digest_of(self, repository: str, tag: str) -> str | None:
+        """The digest of the image with a tag; None when there is none. `latest` is the one pushed last.
 
         Raises:
             CloudError: ECR did not answer, or refused.
         """
-        with cloud_errors("ECR cannot be asked for the newest image"):
+        with cloud_errors(f"ECR cannot be asked for the image {tag}"):
             answer = self._ecr.batch_get_image(
                 repositoryName=repository,
-                imageIds=[{"imageTag": "latest"}],
+                imageIds=[{"imageTag": tag}],
                 acceptedMediaTypes=MANIFEST_TYPES,  # or ECR may answer for a translation of the manifest
             )
         return answer["images"][0]["imageId"]["imageDigest"] if answer["images"] else None
@@ -91,11 +95,44 @@ class Cloud:
                 for parameter in page["Parameters"]
             }
 
+    def upload(self, bucket: str, key: str, file: Path, metadata: dict[str, str]) -> None:
+        """Put a file into a bucket, in parts where it is large.
+
+        Raises:
+            CloudError: S3 did not answer, or refused.
+        """
+        with cloud_errors(f"{key} cannot be written to the bucket {bucket}"):
+            self._s3.upload_file(str(file), bucket, key, ExtraArgs={"Metadata": metadata})
+
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        """What a bucket holds under a prefix, the oldest first.
+
+        Raises:
+            CloudError: S3 did not answer, or refused.
+        """
+        with cloud_errors(f"The bucket {bucket} cannot be read"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
+
+    def download(self, bucket: str, key: str, file: Path) -> dict[str, str]:
+        """Get a file from a bucket.
+
+        Returns:
+            Its metadata.
+
+        Raises:
+            CloudError: S3 did not answer, or refused.
+        """
+        with cloud_errors(f"{key} cannot be read from the bucket {bucket}"):
+            metadata: dict[str, str] = self._s3.head_object(Bucket=bucket, Key=key)["Metadata"]
+            self._s3.download_file(bucket, key, str(file))
+            return metadata
+
 
 @contextlib.contextmanager
 def cloud_errors(what: str) -> Iterator[None]:
     """Turn what boto3 raises into a CloudError which begins with `what`."""
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (Boto3Error, BotoCoreError, ClientError) as error:
         raise CloudError(f"{what}: {str(error).rstrip('.')}.") from error

@@ -1,15 +1,15 @@
 """What the host has Docker do."""
 
 import contextlib
-import dataclasses
+import errno
 import hashlib
 import http.client
 import os
 import re
 import shlex
 import time
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 
 import docker
@@ -18,30 +18,30 @@ from docker.models.containers import Container
 from docker.models.images import Image
 from docker.types import LogConfig, Mount
 from requests import RequestException
+from urllib3.exceptions import HTTPError
 
 from matinee_host.cloud import CloudError, Registry
-from matinee_host.model import (
-    Config,
-    ExitCode,
-    LaunchError,
-    Release,
-    State,
-    Status,
-    log,
-    replace_file,
-    report,
-)
+from matinee_host.model import Config, ImageError, LaunchError, Release, log, replace_file
 
 VERSION_LABEL = "org.opencontainers.image.revision"
+APP_LABEL = "matinee.app"  # on containers: the name of the app they are of
+RELEASE_LABELS = {"image": "matinee.image", "digest": "matinee.digest", "version": "matinee.version"}
 ENVIRONMENT_IN_CONTAINER = "/run/matinee/env"
+UNPRIVILEGED_USER = "10001"  # in the place of root
 STOP_TIMEOUT = 20  # seconds a container has to end by itself
+PULL_TIMEOUT = 900  # a gigabyte on a slow line
 LOG_LINES = 40
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "bWF0aW5lZSBpcyB3ZWxsPw==",
+    "Sec-WebSocket-Version": "13",
+}
+CLOSE_FRAME = b"\x88\x82\0\0\0\0\x03\xe8"  # RFC 6455: a client's good-bye, with code 1000
 
 
-class ImageError(LaunchError):
-    """The image cannot be run; trying again would not help."""
-
-    exit_code = ExitCode.BAD_IMAGE
+class DiskFullError(CloudError):
+    """There is no room for an image."""
 
 
 def has_image(engine: docker.DockerClient, image: str) -> bool:
@@ -53,33 +53,38 @@ def has_image(engine: docker.DockerClient, image: str) -> bool:
     return True
 
 
-def ensure_image(config: Config, engine: docker.DockerClient, registry: Registry, digest: str) -> Release:
-    """Have the image with this digest on the host; it is pulled only if it is absent.
+def pull(engine: docker.DockerClient, registry: Registry, image: str) -> None:
+    """Bring an image to this host.
 
     Raises:
+        DiskFullError: There is no room for it.
         CloudError: The registry did not give it.
     """
-    name = f"{registry.host}/{config.repository}"
-    release = Release(f"{name}@{digest}", digest, version=None)
-    if not has_image(engine, release.image):
-        report(config, Status.of("pulling", release))
-        try:
-            for event in engine.api.pull(
-                name, tag=digest, auth_config=registry.auth, stream=True, decode=True
-            ):
-                if "error" in event:
-                    raise CloudError(f"{release.image} cannot be pulled: {event['error']}.")
-        except APIError as error:
-            raise CloudError(f"{release.image} cannot be pulled: {error.explanation}.") from error
-        except RequestException as error:  # the stream stalled, or the engine went away
-            raise CloudError(f"{release.image} cannot be pulled: {error}.") from error
-    labels = engine.images.get(release.image).labels
-    return dataclasses.replace(release, version=labels.get(VERSION_LABEL))
+    deadline = time.monotonic() + PULL_TIMEOUT
+    name, _, digest = image.partition("@")
+    try:
+        events = engine.api.pull(name, tag=digest, auth_config=registry.auth, stream=True, decode=True)
+        for event in events:
+            if "error" in event:
+                raise _pull_error(image, event["error"])
+            if time.monotonic() > deadline:
+                raise CloudError(f"{image} cannot be pulled: it took longer than {PULL_TIMEOUT} s.")
+    except APIError as error:
+        raise _pull_error(image, str(error.explanation)) from error
+    except (RequestException, HTTPError) as error:  # the stream stalled, or the engine went away
+        raise CloudError(f"{image} cannot be pulled: {error}.") from error
 
 
-def last_good(state: State, is_present: Callable[[str], bool]) -> Release | None:
-    """The image which was healthy last and is still on this host."""
-    return next((release for release in state.releases if is_present(release.image)), None)
+def _pull_error(image: str, reason: str) -> CloudError:
+    if os.strerror(errno.ENOSPC).lower() in reason.lower():
+        return DiskFullError(f"The disk is full, so {image} cannot be pulled: {reason}.")
+    return CloudError(f"{image} cannot be pulled: {reason}.")
+
+
+def release_of(engine: docker.DockerClient, image: str, digest: str) -> Release:
+    """What an image on this host is a release of."""
+    version = engine.images.get(image).labels.get(VERSION_LABEL)
+    return Release(image, digest, version or digest.removeprefix("sha256:")[:12])
 
 
 def image_command(image: Image) -> list[str]:
@@ -95,22 +100,31 @@ def image_command(image: Image) -> list[str]:
     return command
 
 
-def image_uid(config: Config, engine: docker.DockerClient, image: Image) -> int:
-    """The number of the user the image runs as; the image itself knows what a name stands for.
+def other_user(config: Config, image: Image) -> str:
+    """The number of the user to run as, where it is not the image's own: the configured one, or not root."""
+    user = (image.attrs["Config"].get("User") or "").partition(":")[0]
+    return config.user or (UNPRIVILEGED_USER if user in ("", "0", "root") else "")
 
-    It is asked in a container of the same name as the one to come, so that it is removed in any case.
+
+def container_uid(config: Config, engine: docker.DockerClient, image: Image) -> int:
+    """The number of the user the container is to run as.
+
+    The image itself knows what a name stands for. It is asked in a container of the same name as the one to
+    come, so that it is removed in any case.
 
     Raises:
         ImageError: It does not.
     """
-    user = (image.attrs["Config"].get("User") or "0").partition(":")[0]
+    user = other_user(config, image) or image.attrs["Config"]["User"].partition(":")[0]
     if user.isdecimal():
         return int(user)
-    remove_container(engine, config.container)
+    name = next_name(config)
+    remove_container(engine, name)
     try:
         answer = engine.containers.run(
             image,
-            name=config.container,
+            name=name,
+            labels={APP_LABEL: config.container},
             entrypoint=["id", "-u"],
             network_disabled=True,
             cap_drop=["ALL"],
@@ -120,15 +134,6 @@ def image_uid(config: Config, engine: docker.DockerClient, image: Image) -> int:
         return int(answer)
     except (APIError, ContainerError, ValueError) as error:
         raise ImageError(f"The image does not say who its user {user!r} is: {error}") from error
-
-
-def give_data(directory: Path, uid: int) -> None:
-    """Have the data directory, owned with all it holds by the user of the image."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if directory.stat().st_uid != uid:
-        for path in directory.rglob("*"):
-            os.chown(path, uid, -1, follow_symlinks=False)
-        os.chown(directory, uid, -1)  # last, so that what is cut short is done again
 
 
 def environment_text(parameters: Mapping[str, str]) -> str:
@@ -147,9 +152,15 @@ def environment_text(parameters: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in parameters.items())
 
 
-def fingerprint(parameters: Mapping[str, str]) -> str:
-    """Tell one set of parameters from another, without telling what they are."""
-    return hashlib.sha256(environment_text(dict(sorted(parameters.items()))).encode()).hexdigest()
+def way(config: Config) -> dict[str, str]:
+    """How a container runs, apart from its image and its parameters."""
+    keys = ("port", "data_path", "memory", "user", "read_only")
+    return {key: str(getattr(config, key)) for key in keys}
+
+
+def fingerprint(values: Mapping[str, str]) -> str:
+    """Tell one set of values from another, without telling what they are."""
+    return hashlib.sha256(environment_text(dict(sorted(values.items()))).encode()).hexdigest()
 
 
 def write_environment(path: Path, parameters: Mapping[str, str], uid: int) -> None:
@@ -166,68 +177,150 @@ def wrapper(command: list[str]) -> tuple[list[str], list[str]]:
     return ["/bin/sh", "-c", script], ["sh", *command]
 
 
-def run_container(config: Config, engine: docker.DockerClient, image: Image) -> Container:
-    """Start the image, in the place of a container that a crash may have left.
+def next_name(config: Config) -> str:
+    """The name of a container which is being tried."""
+    return f"{config.container}-next"
+
+
+def start_container(config: Config, engine: docker.DockerClient, release: Release, data: Path) -> Container:
+    """Start a release, in the place of a container that a crash may have left.
 
     Raises:
-        ImageError: There is nothing in it to run.
+        ImageError: There is nothing in it to run, or Docker cannot start it.
     """
+    image = engine.images.get(release.image)
     entrypoint, command = wrapper(image_command(image))
-    remove_container(engine, config.container)
-    container = engine.containers.create(
-        image,
-        name=config.container,
-        entrypoint=entrypoint,
-        command=command,
-        init=True,
-        ports={f"{config.port}/tcp": config.listen_port},
-        mounts=[
-            Mount(ENVIRONMENT_IN_CONTAINER, str(config.environment_file), type="bind", read_only=True),
-            Mount(config.data_path, str(config.data_directory), type="bind"),
-        ],
-        mem_limit=config.memory,
-        memswap_limit=config.memory,  # no swap on top
-        pids_limit=2048,
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges:true"],
-    )
-    container.start()
+    remove_container(engine, next_name(config))
+    user = other_user(config, image)
+    labels = {label: getattr(release, field) for field, label in RELEASE_LABELS.items()}
+    try:
+        container = engine.containers.create(
+            image,
+            name=next_name(config),
+            labels=labels | {APP_LABEL: config.container},
+            entrypoint=entrypoint,
+            command=command,
+            init=True,
+            user=f"{user}:{user}" if user else None,
+            environment={"HOME": "/tmp"} if user else None,  # noqa: S108 - theirs may be for root alone
+            mounts=[
+                Mount(ENVIRONMENT_IN_CONTAINER, str(config.environment_file), type="bind", read_only=True),
+                Mount(config.data_path, str(data), type="bind"),
+            ],
+            read_only=config.read_only,
+            tmpfs={"/tmp": "rw,nosuid,nodev,mode=1777"}  # noqa: S108 - inside the container
+            if config.read_only
+            else None,
+            mem_limit=config.memory,
+            memswap_limit=config.memory,  # no swap on top
+            pids_limit=2048,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+        )
+        container.start()
+        container.reload()
+    except APIError as error:
+        # What Docker calls the caller's fault is the image's; what it calls its own may pass
+        kind = ImageError if error.is_client_error() else LaunchError
+        raise kind(f"Docker cannot start the image: {error.explanation}") from error
     return container
 
 
+def address_of(container: Container) -> str:
+    """The container's address on Docker's bridge; "" when it does not run."""
+    networks = container.attrs["NetworkSettings"]["Networks"]
+    return next((network["IPAddress"] for network in networks.values()), "")
+
+
+def mounts_of(container: Container) -> set[Path]:
+    """What of the host's files a container has."""
+    return {Path(mount["Source"]) for mount in container.attrs["Mounts"]}
+
+
+def containers_of(engine: docker.DockerClient, name: str) -> list[Container]:
+    """Every container of the app, whatever it does."""
+    return engine.containers.list(all=True, filters={"label": f"{APP_LABEL}={name}"}, ignore_removed=True)
+
+
+def release_in(container: Container) -> Release:
+    """The release a container runs."""
+    return Release(**{field: container.labels[label] for field, label in RELEASE_LABELS.items()})
+
+
 def remove_container(engine: docker.DockerClient, name: str) -> None:
-    """Stop and remove the container of this name, if there is one."""
+    """Stop and remove the container of this name or id, if there is one."""
     with contextlib.suppress(NotFound):
         container = engine.containers.get(name)
         container.stop(timeout=STOP_TIMEOUT)
-        container.remove(force=True)
+        try:
+            container.remove(force=True)
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+            container.wait(condition="removed")  # somebody does it already
 
 
-def wait_healthy(container: Container, url: str, timeout: int) -> str | None:
-    """Wait until the container answers 2xx at `url`.
-
-    Args:
-        container: A container which was started.
-        url: Where to ask.
-        timeout: Seconds it has.
+def why_not_well(config: Config, address: str) -> str | None:
+    """Ask the app on its health path whether it is well.
 
     Returns:
-        None once it does; else why it is given up: it ended, or it did not answer well in time.
+        None when it is; else what it answered.
     """
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + timeout
-    answer = "nothing"
+    return _why_not(config, address, config.health_path, {}, range(200, 300))
+
+
+def why_not_ready(config: Config, address: str) -> str | None:
+    """Ask the app whether visitors may come: whether it is well, and takes websockets if it has any.
+
+    Returns:
+        None when it is; else what it answered.
+    """
+    reason = why_not_well(config, address)
+    if reason or not config.websocket_path:
+        return reason
+    return _why_not(config, address, config.websocket_path, UPGRADE, [HTTPStatus.SWITCHING_PROTOCOLS])
+
+
+def _why_not(
+    config: Config, address: str, path: str, headers: Mapping[str, str], wanted: Collection[int]
+) -> str | None:
+    connection = http.client.HTTPConnection(address, config.port, timeout=5)
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        if response.status == HTTPStatus.SWITCHING_PROTOCOLS and connection.sock:  # not closed already
+            connection.sock.sendall(CLOSE_FRAME)
+        response.read1()  # what is there of the answer, which need not end
+    except (OSError, http.client.HTTPException) as error:
+        return f"{path} did not answer: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return None if response.status in wanted else f"{path} answered {response.status}"
+
+
+def wait_healthy(config: Config, container: Container, meanwhile: Callable[[], None]) -> str | None:
+    """Wait until the app in a container is well.
+
+    Args:
+        config: How it is asked, and how long it has.
+        container: It.
+        meanwhile: Called again and again while it is waited for.
+
+    Returns:
+        None once it is; else why it is given up: it ended, or was not well in time.
+    """
+    deadline = time.monotonic() + config.health_timeout
+    answer: str | None = "nothing was asked"
     while time.monotonic() < deadline:
         container.reload()
         if container.status != "running":
             return f"The container ended at once, {how_it_ended(container)}."
-        try:
-            with opener.open(url, timeout=5):
-                return None
-        except (OSError, http.client.HTTPException) as error:
-            answer = str(error)
-        time.sleep(0.3)
-    return f"The container was not healthy within {timeout} s; {url} last answered: {answer}."
+        answer = why_not_ready(config, address_of(container))
+        if answer is None:
+            return None
+        meanwhile()
+        time.sleep(0.2)
+    return f"The container was not healthy within {config.health_timeout} s: {answer}."
 
 
 def how_it_ended(container: Container) -> str:
@@ -236,24 +329,6 @@ def how_it_ended(container: Container) -> str:
     if state.get("OOMKilled"):
         return "killed for going over its memory limit"
     return f"with exit code {state['ExitCode']}"
-
-
-def wait_end(engine: docker.DockerClient, container: Container) -> str:
-    """Wait until the container has ended, over restarts of Docker, which leave it running.
-
-    Returns:
-        How it ended, as the end of a sentence.
-    """
-    while True:
-        with contextlib.suppress(DockerException, RequestException):
-            container.wait(timeout=None)
-        wait_engine(engine, timeout=120)
-        try:
-            container.reload()
-        except NotFound:
-            return "removed by someone"
-        if container.status != "running":
-            return how_it_ended(container)
 
 
 def wait_engine(engine: docker.DockerClient, timeout: int) -> None:
@@ -282,12 +357,18 @@ def log_tail(container: Container) -> str:
     return container.logs(tail=LOG_LINES).decode(errors="replace").rstrip()
 
 
-def prune(engine: docker.DockerClient, keep: list[Release]) -> None:
-    """Remove this repository's images which are not in `keep`; what cannot be removed stays."""
+def prune(engine: docker.DockerClient, repository: str, keep: Iterable[Release]) -> None:
+    """Remove this repository's images which are not in `keep`; what cannot be removed stays.
+
+    Args:
+        engine: Docker.
+        repository: Registry and repository; images of no other are touched.
+        keep: The releases whose images are still needed.
+    """
     kept = {release.image for release in keep}
-    repositories = tuple({release.image.partition("@")[0] + "@" for release in keep})
     for image in engine.images.list():
-        ours = [digest for digest in image.attrs.get("RepoDigests") or [] if digest.startswith(repositories)]
+        names = image.attrs.get("RepoDigests") or []
+        ours = [name for name in names if name.startswith(f"{repository}@")]
         if ours and kept.isdisjoint(ours):
             try:
                 engine.images.remove(ours[0])

@@ -1,11 +1,10 @@
-"""What the host is told, what it remembers, what it says of itself, and how it fails."""
+"""What the host is told, what it remembers, and how it fails."""
 
 import dataclasses
 import enum
 import json
 import logging
 import os
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import docker.utils
 from docker.errors import DockerException
 
 log = logging.getLogger("matinee-host")
+
+HISTORY = 50  # events that are remembered, and marks
 
 
 class ExitCode(enum.IntEnum):
@@ -22,11 +23,12 @@ class ExitCode(enum.IntEnum):
     FAILED = 1
     NO_IMAGE = 3
     BAD_IMAGE = 4
+    BUSY = 5
     BAD_CONFIG = 78
 
 
 class LaunchError(Exception):
-    """Why the image is not served, in words for the person who reads the status.
+    """Why something is not served or not done, in words for the person who asked.
 
     Args:
         reason: What happened.
@@ -38,6 +40,24 @@ class LaunchError(Exception):
     def __init__(self, reason: str, container_log: str = "") -> None:
         super().__init__(reason)
         self.container_log = container_log
+
+
+class ImageError(LaunchError):
+    """The image cannot be served; trying again would not help."""
+
+    exit_code = ExitCode.BAD_IMAGE
+
+
+class NoImageError(LaunchError):
+    """No image has been pushed."""
+
+    exit_code = ExitCode.NO_IMAGE
+
+
+class BusyError(LaunchError):
+    """Somebody else's release did not end in time."""
+
+    exit_code = ExitCode.BUSY
 
 
 class ConfigError(LaunchError):
@@ -54,44 +74,61 @@ class Config:
     repository: str
     parameters_path: str
     container: str
-    listen_port: int
     port: int
     health_path: str
     health_timeout: int  # seconds
+    websocket_path: str  # "" where the app has none
     data_path: str
     memory: str
+    user: str  # "" for the image's own
+    read_only: bool
+    drain_seconds: int
+    keep_images: int
+    idle_minutes: int  # 0 for no limit
     run_directory: str  # on tmpfs
     state_directory: str
+    proxy_directory: str
+    proxy_front: str  # address:port at which the proxy answers this host
 
     @property
     def environment_file(self) -> Path:
-        """The container's variables, secrets among them."""
+        """The container's variables, secrets among them, while it starts."""
         return Path(self.run_directory, "env")
 
     @property
     def status_file(self) -> Path:
-        """What `status` prints."""
+        """What the host does now."""
         return Path(self.run_directory, "status.json")
 
     @property
-    def fingerprint_file(self) -> Path:
-        """The fingerprint of the variables that the container was given."""
-        return Path(self.run_directory, "fingerprint")
+    def serving_file(self) -> Path:
+        """What of the serving container is not written on the container itself."""
+        return Path(self.run_directory, "serving.json")
+
+    @property
+    def show_file(self) -> Path:
+        """When the machine stops by itself."""
+        return Path(self.run_directory, "show.json")
+
+    @property
+    def socket(self) -> Path:
+        """Where the launcher takes requests."""
+        return Path(self.run_directory, "control.sock")
+
+    @property
+    def lock_file(self) -> Path:
+        """Who has a request under way."""
+        return Path(self.run_directory, "lock")
 
     @property
     def state_file(self) -> Path:
-        """Which images have been healthy."""
+        """Which images are good, which are not, and what happened."""
         return Path(self.state_directory, "state.json")
 
     @property
     def data_directory(self) -> Path:
-        """The host's side of the container's data path."""
+        """The host's side of the container's data path: a link to the folder in use."""
         return Path(self.state_directory, "data")
-
-    @property
-    def health_url(self) -> str:
-        """Where the container answers 2xx when it is well."""
-        return f"http://127.0.0.1:{self.listen_port}{self.health_path}"
 
 
 def load_config(path: Path) -> Config:
@@ -107,6 +144,8 @@ def load_config(path: Path) -> Config:
             if type(values[field.name]) is not field.type:
                 raise TypeError(f"{field.name} is not of the type {getattr(field.type, '__name__', '')}")
         docker.utils.parse_bytes(config.memory)
+        if config.user and not config.user.isdecimal():
+            raise ValueError(f"user is {config.user!r}, not a number")
     except (OSError, ValueError, TypeError, DockerException) as error:
         raise ConfigError(f"{path} cannot be used: {error}. Configure the host again.") from error
     return config
@@ -118,43 +157,103 @@ class Release:
 
     image: str  # what Docker knows it by: registry/repository@digest
     digest: str
-    version: str | None  # what it was built from, when its label says so
+    version: str  # what it was built from, when its label says so; else the digest's first digits
+    at: str = ""  # when it became a good one
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """Why an image is not served again by itself."""
+
+    digest: str
+    version: str
+    reason: str
+    at: str
+    withdrawn: bool = False  # it was healthy, but somebody rolled back from it
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One line of the history."""
+
+    at: str
+    by: str
+    action: str  # boot, release, rollback, restore, show, repair
+    version: str
+    digest: str
+    result: str  # served, failed, stopped
+    reason: str
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The images which have been healthy on this host."""
+    """What outlives a power cut. The best good image is the first; the newest event is the last."""
 
-    current: Release | None = None
-    previous: Release | None = None
+    good: tuple[Release, ...] = ()
+    bad: tuple[Mark, ...] = ()
+    history: tuple[Event, ...] = ()
 
-    def after(self, release: Release) -> "State":
-        """The state once `release` has been healthy."""
-        if self.current and self.current.digest == release.digest:
-            return State(release, self.previous)
-        return State(release, self.current)
+    def with_good(self, release: Release, keep: int) -> "State":
+        """The state once `release` serves: it is the best of at most `keep`, and no mark is left on it."""
+        others = [good for good in self.good if good.digest != release.digest]
+        good = (dataclasses.replace(release, at=now()), *others)[:keep]
+        return dataclasses.replace(self, good=good, bad=self._unmarked(release.digest))
 
-    @property
-    def releases(self) -> list[Release]:
-        """The images to keep, the best first."""
-        return [release for release in (self.current, self.previous) if release]
+    def with_bad(self, release: Release, reason: str, withdrawn: bool = False) -> "State":
+        """The state once `release` is not to be served again by itself."""
+        mark = Mark(release.digest, release.version, reason, now(), withdrawn)
+        return dataclasses.replace(
+            self,
+            good=tuple(good for good in self.good if good.digest != release.digest),
+            bad=(*self._unmarked(release.digest), mark)[-HISTORY:],
+        )
+
+    def with_event(self, event: Event) -> "State":
+        """The state with one more line of history."""
+        return dataclasses.replace(self, history=(*self.history, event)[-HISTORY:])
+
+    def mark(self, digest: str) -> Mark | None:
+        """The mark on an image, if there is one."""
+        return next((mark for mark in self.bad if mark.digest == digest), None)
+
+    def _unmarked(self, digest: str) -> tuple[Mark, ...]:
+        return tuple(mark for mark in self.bad if mark.digest != digest)
+
+
+def copies_of(path: Path) -> tuple[Path, Path]:
+    """The state file, and the same beside it, for the day on which the first is damaged."""
+    return path, path.with_suffix(".copy")
 
 
 def read_state(path: Path) -> State:
-    """Read the state; a missing or damaged file is no state at all, since the registry knows better."""
-    try:
-        saved = json.loads(path.read_text())
-        return State(*(Release(**saved[key]) if saved[key] else None for key in ("current", "previous")))
-    except FileNotFoundError:
-        return State()
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s is damaged and left aside: %s", path, error)
-        return State()
+    """Read the state, or its copy; without either there is none, and the registry knows what is newest."""
+    for file in copies_of(path):
+        try:
+            saved = json.loads(file.read_text())
+            return State(
+                tuple(Release(**good) for good in saved["good"]),
+                tuple(Mark(**bad) for bad in saved["bad"]),
+                tuple(Event(**event) for event in saved["history"]),
+            )
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.warning("%s is damaged and left aside: %s", file, error)
+    return State()
 
 
 def write_state(path: Path, state: State) -> None:
-    """Replace the state in one step, so that a power cut leaves the old one or the new one."""
-    replace_file(path, json.dumps(dataclasses.asdict(state), indent=2))
+    """Replace the state in one step, so that a power cut leaves the old one or the new one.
+
+    A full disk must not end a show: the state is then only in memory until the next change.
+    """
+    text = json.dumps(dataclasses.asdict(state), indent=1)
+    try:
+        for file in copies_of(path):
+            replace_file(file, text)
+    except OSError as error:
+        log.warning("%s cannot be written: %s", path, error)
 
 
 def replace_file(path: Path, text: str, owner: int = -1, mode: int = 0o600) -> None:
@@ -170,6 +269,7 @@ def replace_file(path: Path, text: str, owner: int = -1, mode: int = 0o600) -> N
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask is
         os.fchown(descriptor, owner, -1)
         file.write(text)
         file.flush()
@@ -182,48 +282,6 @@ def replace_file(path: Path, text: str, owner: int = -1, mode: int = 0o600) -> N
         os.close(directory)
 
 
-@dataclasses.dataclass(frozen=True)
-class Status:
-    """What this host does now.
-
-    `state` is one of starting, pulling, serving, no-image, failed, stopped.
-    """
-
-    state: str
-    reason: str = ""
-    image: str | None = None
-    digest: str | None = None
-    version: str | None = None
-    log: str = ""  # the end of the container's log, when it failed
-    since: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-    @classmethod
-    def of(cls, state: str, release: Release, reason: str = "") -> "Status":
-        """The status of a host which has come to `state` with `release`."""
-        return cls(state, reason, release.image, release.digest, release.version)
-
-
-def read_status(path: Path) -> Status:
-    """Read the status; without a file the launcher has not run since the host booted."""
-    try:
-        return Status(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return Status("stopped", "The launcher has not run since this host booted.")
-
-
-def report(config: Config, status: Status) -> None:
-    """Say what the host does now: in the status file, in the journal and to systemd."""
-    replace_file(config.status_file, json.dumps(dataclasses.asdict(status), indent=2))
-    line = ": ".join(filter(None, [status.state, status.version or status.digest, status.reason]))
-    log.info("%s", line)
-    for logged in status.log.splitlines():
-        log.info("| %s", logged)
-    notify(f"STATUS={line}")
-
-
-def notify(message: str) -> None:
-    """Tell systemd, if it is listening."""
-    if address := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-            systemd.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
-            systemd.sendall(message.encode())
+def now() -> str:
+    """The time, as people and programs read it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
