@@ -9,7 +9,9 @@ short_description: List everything in AWS that belongs to a stage
 description:
   - Lists the resources that carry the tags C(Project) and C(Stage) of a stage, of all the types that this
     project creates. Terminated instances are left out.
-  - Reads only. EC2, ECR and Parameter Store are read in one region; IAM has no regions.
+  - A bucket is also known by its name, which begins with the project's and the stage's. A DNS record carries
+    no tags; the Elastic IP that it leads to carries its zone and name in the tag C(Record).
+  - Reads only. EC2, ECR, Parameter Store and S3 are read in one region; IAM and Route 53 have no regions.
 author:
   - The Matinee authors
 options:
@@ -24,7 +26,8 @@ options:
 notes:
   - Needs the rights C(ec2:Describe*), C(ecr:DescribeRepositories), C(ecr:ListTagsForResource),
     C(ssm:DescribeParameters), C(iam:ListUsers), C(iam:GetUser), C(iam:ListRoles), C(iam:GetRole),
-    C(iam:ListInstanceProfiles) and C(iam:GetInstanceProfile).
+    C(iam:ListInstanceProfiles), C(iam:GetInstanceProfile), C(s3:ListAllMyBuckets), C(s3:GetBucketTagging)
+    and, where there is a record, C(route53:ListResourceRecordSets).
   - IAM cannot be searched by tag, so this reads every user, role and instance profile of the account.
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -54,12 +57,14 @@ resources:
   contains:
     type:
       description:
-        - One of V(elastic-ip), V(instance), V(instance-profile), V(key-pair), V(parameter), V(repository),
-          V(role), V(security-group), V(user) and V(volume).
+        - One of V(bucket), V(elastic-ip), V(instance), V(instance-profile), V(key-pair), V(parameter),
+          V(record), V(repository), V(role), V(security-group), V(user) and V(volume).
       type: str
       sample: elastic-ip
     id:
-      description: What AWS identifies it by. For IAM, ECR and Parameter Store that is the name or the ARN.
+      description:
+        - What AWS identifies it by. For IAM, ECR, Parameter Store and S3 that is the name or the ARN, for a
+          record its zone and name with a slash between them.
       type: str
       sample: eipalloc-0b263919b6498b123
     name:
@@ -71,7 +76,8 @@ resources:
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 with contextlib.suppress(ImportError):  # AnsibleAWSModule reports a missing library
@@ -86,6 +92,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_ta
 
 Tags = dict[str, str]
 Resource = dict[str, str]
+Connect = Callable[[str], RetryingBotoClientWrapper]
 
 # Type, operation, and where in its answer id and name are. These operations filter by tag themselves.
 NAME_TAG = "Tags[?Key=='Name'].Value | [0]"
@@ -134,31 +141,38 @@ def carries(tags: list[dict[str, str]], wanted: Tags) -> bool:
     return wanted.items() <= boto3_tag_list_to_ansible_dict(tags).items()
 
 
-def ec2_resources(client: RetryingBotoClientWrapper, tags: Tags) -> Iterator[Resource]:
+def ec2_filters(tags: Tags) -> list[dict[str, Any]]:
+    """Say to EC2 which tags are wanted."""
+    return [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+
+
+def ec2_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
     """Find what EC2 has."""
-    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
     for kind, operation, where in EC2_TYPES:
-        for identity, name in jmespath.search(where, read(client, operation, Filters=filters)) or []:
+        answer = read(connect("ec2"), operation, Filters=ec2_filters(tags))
+        for identity, name in jmespath.search(where, answer) or []:
             yield {"type": kind, "id": identity, "name": name or identity}
 
 
-def ecr_resources(client: RetryingBotoClientWrapper, tags: Tags) -> Iterator[Resource]:
+def ecr_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
     """Find the image repositories."""
+    client = connect("ecr")
     for repository in read(client, "describe_repositories")["repositories"]:
         arn = repository["repositoryArn"]
         if carries(client.list_tags_for_resource(resourceArn=arn, aws_retry=True)["tags"], tags):
             yield {"type": "repository", "id": arn, "name": repository["repositoryName"]}
 
 
-def ssm_resources(client: RetryingBotoClientWrapper, tags: Tags) -> Iterator[Resource]:
+def ssm_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
     """Find the parameters."""
     filters = [{"Key": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
-    for parameter in read(client, "describe_parameters", ParameterFilters=filters)["Parameters"]:
+    for parameter in read(connect("ssm"), "describe_parameters", ParameterFilters=filters)["Parameters"]:
         yield {"type": "parameter", "id": parameter["Name"], "name": parameter["Name"]}
 
 
-def iam_resources(client: RetryingBotoClientWrapper, tags: Tags) -> Iterator[Resource]:
+def iam_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
     """Find identities. One that goes away meanwhile is not there."""
+    client = connect("iam")
     for kind, list_operation, where, get_operation, argument in IAM_TYPES:
         for name in jmespath.search(where, read(client, list_operation)):
             try:
@@ -169,7 +183,40 @@ def iam_resources(client: RetryingBotoClientWrapper, tags: Tags) -> Iterator[Res
                 yield {"type": kind, "id": name, "name": name}
 
 
-FINDERS = {"ec2": ec2_resources, "ecr": ecr_resources, "ssm": ssm_resources, "iam": iam_resources}
+def s3_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
+    """Find the buckets, by name first: S3 can only be asked for the tags of one at a time."""
+    client = connect("s3")
+    for bucket in read(client, "list_buckets", Prefix=f"{tags['Project']}-{tags['Stage']}-")["Buckets"]:
+        name = bucket["Name"]
+        try:
+            found = client.get_bucket_tagging(Bucket=name, aws_retry=True)["TagSet"]
+        except is_boto3_error_code(["NoSuchTagSet", "NoSuchBucket"]):
+            continue
+        if carries(found, tags):
+            yield {"type": "bucket", "id": name, "name": name}
+
+
+def route53_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
+    """Find the records that still lead to the address which is tagged with them."""
+    for address in read(connect("ec2"), "describe_addresses", Filters=ec2_filters(tags))["Addresses"]:
+        record = boto3_tag_list_to_ansible_dict(address["Tags"]).get("Record")
+        if not record:
+            continue
+        zone, _, name = record.partition("/")
+        try:
+            [*found] = connect("route53").list_resource_record_sets(
+                HostedZoneId=zone, StartRecordName=name, StartRecordType="A", MaxItems="1", aws_retry=True
+            )["ResourceRecordSets"]
+        except is_boto3_error_code("NoSuchHostedZone"):
+            continue
+        values = [{"Value": address["PublicIp"]}]
+        if [(one["Name"], one["Type"], one.get("ResourceRecords")) for one in found] == [
+            (f"{name}.", "A", values)
+        ]:
+            yield {"type": "record", "id": record, "name": name}
+
+
+FINDERS = (ec2_resources, ecr_resources, ssm_resources, iam_resources, s3_resources, route53_resources)
 
 
 def main() -> None:
@@ -182,12 +229,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     tags = {"Project": module.params["project"], "Stage": module.params["stage"]}
+
+    @cache
+    def connect(service: str) -> RetryingBotoClientWrapper:
+        return module.client(service, retry_decorator=AWSRetry.jittered_backoff())
+
     try:
-        resources = [
-            resource
-            for service, find in FINDERS.items()
-            for resource in find(module.client(service, retry_decorator=AWSRetry.jittered_backoff()), tags)
-        ]
+        resources = [resource for find in FINDERS for resource in find(connect, tags)]
     except (BotoCoreError, ClientError) as error:
         module.fail_json(msg=explain(error, module.region))
     module.exit_json(resources=sorted(resources, key=lambda resource: (resource["type"], resource["name"])))

@@ -13,9 +13,17 @@ from tests.modules.running import Client, Outcome, RunModule
 TRUST = {"Version": "2012-10-17", "Statement": []}
 
 
+def set_record(aws: Client, record: str, address: str) -> None:
+    """Have a name lead to an address; a record is its zone and name with a slash between them."""
+    zone, name = record.split("/")
+    values = {"Name": name, "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": address}]}
+    batch = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": values}]}
+    aws("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+
+
 def make_stage(aws: Client, cleanup: ExitStack, name: str, tags: dict[str, str]) -> dict[str, str]:
     """Make one resource of each type; return the name by which each is known."""
-    ec2, ecr, iam, ssm = (aws(service) for service in ("ec2", "ecr", "iam", "ssm"))
+    ec2, ecr, iam, ssm, s3, route53 = map(aws, ("ec2", "ecr", "iam", "ssm", "s3", "route53"))
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
 
     def tagged(kind: str, *more: dict[str, str]) -> dict[str, Any]:
@@ -27,8 +35,11 @@ def make_stage(aws: Client, cleanup: ExitStack, name: str, tags: dict[str, str])
         "GroupId"
     ]
     cleanup.callback(ec2.delete_security_group, GroupId=group)
-    address = ec2.allocate_address(Domain="vpc", **tagged("elastic-ip"))
+    zone = route53.create_hosted_zone(Name=f"{name}.example", CallerReference=name)["HostedZone"]["Id"]
+    record = f"{zone.rpartition('/')[2]}/demo.{name}.example"
+    address = ec2.allocate_address(Domain="vpc", **tagged("elastic-ip", {"Key": "Record", "Value": record}))
     cleanup.callback(ec2.release_address, AllocationId=address["AllocationId"])
+    set_record(aws, record, address["PublicIp"])
     zone = ec2.describe_availability_zones()["AvailabilityZones"][0]["ZoneName"]
     volume = ec2.create_volume(AvailabilityZone=zone, Size=1, **tagged("volume"))["VolumeId"]
     cleanup.callback(ec2.delete_volume, VolumeId=volume)
@@ -50,10 +61,16 @@ def make_stage(aws: Client, cleanup: ExitStack, name: str, tags: dict[str, str])
     cleanup.callback(iam.delete_instance_profile, InstanceProfileName=name)
     ssm.put_parameter(Name=f"/{name}/A", Value="1", Type="String", Tags=listed)
     cleanup.callback(ssm.delete_parameter, Name=f"/{name}/A")
+    for bucket in (f"{name}-demo-backup", f"{name}-demo-of-somebody-else"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        cleanup.callback(s3.delete_bucket, Bucket=bucket)
+    s3.put_bucket_tagging(Bucket=f"{name}-demo-backup", Tagging={"TagSet": listed})
     by_name = ("instance", "instance-profile", "key-pair", "repository", "role", "security-group", "user")
     return dict.fromkeys(by_name, name) | {
+        "bucket": f"{name}-demo-backup",
         "elastic-ip": address["PublicIp"],
         "parameter": f"/{name}/A",
+        "record": f"demo.{name}.example",
         "volume": volume,
     }
 
@@ -106,3 +123,12 @@ def test_ids_are_those_of_aws(aws: Client, found: Outcome) -> None:
 
 def test_stage_without_resources_is_an_empty_list(run_module: RunModule, project: str) -> None:
     assert run_module("stage_resources", {"project": project, "stage": "none"}).result["resources"] == []
+
+
+def test_record_that_leads_elsewhere_is_not_of_the_stage(
+    run_module: RunModule, aws: Client, found: Outcome, project: str
+) -> None:
+    [record] = [resource["id"] for resource in found.result["resources"] if resource["type"] == "record"]
+    set_record(aws, record, "192.0.2.1")
+    again = run_module("stage_resources", {"project": project, "stage": "demo"})
+    assert "record" not in [resource["type"] for resource in again.result["resources"]]
