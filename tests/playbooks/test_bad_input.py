@@ -70,6 +70,20 @@ def test_name_that_aws_would_refuse(
     assert_nothing_made(rehearsal)
 
 
+def test_domain_that_is_none(rehearsal: Rehearsal, checkout: Checkout, settings: Settings) -> None:
+    settings(app_domain="https://demo.example.org")
+    run = checkout.play("site.yml")
+    assert run.status != 0
+    assert '"https://demo.example.org" is no domain' in words(run.output)
+    assert_nothing_made(rehearsal)
+
+
+def test_show_without_a_length(checkout: Checkout) -> None:
+    run = checkout.play("demo-start.yml", "-e", "hours=soon")
+    assert run.status != 0
+    assert "Give hours a number greater than 0" in words(run.output)
+
+
 def test_no_dockerfile(checkout: Checkout, settings: Settings) -> None:
     settings(app_context="docs", app_dockerfile="")
     run = checkout.play("push.yml")

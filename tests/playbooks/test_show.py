@@ -1,4 +1,4 @@
-"""The whole show in the order in which a user sees it: set up, push, start, update, stop, destroy.
+"""The whole show as a user sees it: set up, push, start, back up, release, roll back, stop, destroy.
 
 Each test goes on where the one before it ended; the rehearsal, the host in it and the browser are real.
 """
@@ -6,8 +6,11 @@ Each test goes on where the one before it ended; the rehearsal, the host in it a
 import json
 import re
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import boto3
@@ -15,13 +18,14 @@ import pytest
 from botocore.exceptions import ClientError
 from playwright.sync_api import Page, expect
 
-from tests.browser import new_page
-from tests.checkout import ROOT, Checkout
+from tests.browser import new_page, visit
+from tests.checkout import ROOT, Checkout, Run
 from tests.local_aws import Rehearsal
 
 SAMPLE = ROOT / "app/src/matinee/samples/guide.pdf"
 SECRET = "sk-matinee-test-4Qz'\"$x\\n"
 REGION = "eu-central-1"
+BUCKET = "ragstream-demo-backup-123456789012"
 
 
 @pytest.fixture
@@ -31,11 +35,44 @@ def page() -> Iterator[Page]:
         yield made
 
 
-def address(checkout: Checkout) -> str:
-    """Return the stage's fixed address as status.yml prints it."""
-    found = re.search(r"url: http://([\d.]+)/", checkout.passes("status.yml").output)
+@pytest.fixture(scope="module")
+def url(checkout: Checkout) -> str:
+    """The stage's URL as status.yml prints it, which stays what it was first."""
+    return url_in(checkout.passes("status.yml"))
+
+
+def url_in(run: Run) -> str:
+    """Return the stage's URL as status.yml prints it."""
+    found = re.search(r"url: (http://[\d.]+)/", run.output)
     assert found
     return found.group(1)
+
+
+def served_version(url: str) -> str:
+    """Return the version that the bundled app says it is."""
+    return json.loads(get(f"{url}/version"))["version"]
+
+
+@contextmanager
+def watched(url: str) -> Iterator[list[str]]:
+    """Ask for the version all the time and collect the answers, failures too."""
+    seen: list[str] = []
+    left = threading.Event()
+
+    def watch() -> None:
+        while not left.wait(0.05):
+            try:
+                seen.append(served_version(url))
+            except (OSError, ValueError) as error:
+                seen.append(repr(error))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        left.set()
+        watcher.join()
 
 
 def get(url: str) -> str:
@@ -176,14 +213,16 @@ def test_push_again_sends_nothing(checkout: Checkout) -> None:
     assert "was there already, nothing sent" in run.output
 
 
-def test_start_serves_the_newest(checkout: Checkout) -> None:
-    run = checkout.passes("demo-start.yml")
+def test_start_serves_the_newest(checkout: Checkout, url: str) -> None:
+    run = checkout.passes("demo-start.yml", "-e", "hours=9", "-e", "idle_minutes=600")
     assert f"serves version {checkout.version}" in run.output
-    assert json.loads(get(f"http://{address(checkout)}/version"))["version"] == checkout.version
+    assert "It stops by itself at " in run.output
+    assert "or after 600 minutes without a visitor." in run.output
+    assert served_version(url) == checkout.version
 
 
-def test_page_answers_with_a_citation(checkout: Checkout, page: Page) -> None:
-    page.goto(f"http://{address(checkout)}/")
+def test_page_answers_with_a_citation(url: str, page: Page) -> None:
+    visit(page, url, "stFileUploaderDropzone")
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(SAMPLE)
     expect(page.get_by_text("Added guide.pdf.")).to_be_visible(timeout=60_000)
     box = page.get_by_test_id("stChatInputTextArea")
@@ -193,7 +232,34 @@ def test_page_answers_with_a_citation(checkout: Checkout, page: Page) -> None:
     citation = page.get_by_test_id("stExpander").filter(has_text="guide.pdf, page").first
     expect(citation).to_be_visible(timeout=60_000)
     citation.locator("summary").first.click()
-    expect(citation.locator("mark.quote").first).to_contain_text("public address")
+    quote = citation.locator("mark.quote").filter(has_text="the address is the same at every show")
+    expect(quote.first).to_be_visible()
+
+
+def test_backup_is_private_and_comes_back(rehearsal: Rehearsal, checkout: Checkout) -> None:
+    on_host(rehearsal, "echo kept > /var/lib/matinee/data/marker")
+    run = checkout.passes("backup.yml")
+    assert "USD per GB-month" in run.output
+    named = re.search(r"data/\d{8}T\d{6}Z-\w+\.tar\.gz", run.output)
+    assert named
+
+    s3 = rehearsal.boto("s3")
+    assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    assert all(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values())
+    [encryption] = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert encryption["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    [statement] = json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])["Statement"]
+    assert (statement["Effect"], statement["Condition"]["Bool"]) == ("Deny", {"aws:SecureTransport": "false"})
+    [rule] = s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
+    assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1
+
+    on_host(rehearsal, "rm /var/lib/matinee/data/marker")
+    wrong = checkout.play("restore.yml", "-e", "backup=none-of-them")
+    assert wrong.status != 0
+    assert named.group() in wrong.output
+    assert f"with the data of {named.group()}" in checkout.passes("restore.yml").output
+    assert on_host(rehearsal, "cat /var/lib/matinee/data/marker") == "kept\n"
 
 
 def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal) -> None:
@@ -216,6 +282,8 @@ def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal) -> None:
 
 def test_host_may_read_its_own_and_no_more(rehearsal: Rehearsal) -> None:
     rehearsal.boto("ssm").put_parameter(Name="/ragstream/other/env/KEY", Value="x", Type="SecureString")
+    where = {"LocationConstraint": REGION}
+    rehearsal.boto("s3").create_bucket(Bucket="somebody-elses", CreateBucketConfiguration=where)
     answers = on_host(
         rehearsal,
         """
@@ -230,17 +298,28 @@ def ask(call, **arguments):
     except ClientError as error:
         print("refused" if "AccessDenied" in error.response["Error"]["Code"] else error)
 
-ssm, ecr = (boto3.client(name, region_name="eu-central-1") for name in ("ssm", "ecr"))
+ssm, ecr, s3 = (boto3.client(name, region_name="eu-central-1") for name in ("ssm", "ecr", "s3"))
 ask(ssm.get_parameters_by_path, Path="/ragstream/demo/env", WithDecryption=True)
 ask(ssm.get_parameters_by_path, Path="/ragstream/other/env", WithDecryption=True)
 ask(ssm.put_parameter, Name="/ragstream/demo/env/NEW", Value="x", Type="SecureString")
 ask(ecr.batch_get_image, repositoryName="ragstream-web", imageIds=[{"imageTag": "latest"}])
 ask(ecr.initiate_layer_upload, repositoryName="ragstream-web")
 ask(ecr.put_image, repositoryName="ragstream-web", imageManifest="{}", imageTag="evil")
+own = "ragstream-demo-backup-123456789012"
+ask(s3.list_objects_v2, Bucket=own)
+ask(s3.put_object, Bucket=own, Key="data/new", Body=b"x")
+ask(s3.delete_object, Bucket=own, Key="data/new")
+ask(s3.put_bucket_versioning, Bucket=own, VersioningConfiguration={"Status": "Suspended"})
+ask(s3.list_buckets)
+ask(s3.list_objects_v2, Bucket="somebody-elses")
 END
         """,
     )
-    assert answers.split() == ["allowed", "refused", "refused", "allowed", "refused", "refused"]
+    rehearsal.boto("s3").delete_bucket(Bucket="somebody-elses")
+    assert answers.split() == [
+        *["allowed", "refused", "refused", "allowed", "refused", "refused"],
+        *["allowed", "allowed", "refused", "refused", "refused", "refused"],
+    ]
 
 
 def test_container_is_unprivileged(rehearsal: Rehearsal) -> None:
@@ -270,7 +349,8 @@ def test_dirty_tree_is_refused(checkout: Checkout) -> None:
     assert "allow_dirty" in run.output
 
 
-def test_a_small_change_is_a_small_push(checkout: Checkout) -> None:
+def test_a_small_change_is_a_small_push_that_visitors_do_not_notice(checkout: Checkout, url: str) -> None:
+    before = checkout.version
     module = checkout.path / "app/src/matinee/__init__.py"
     module.write_text(module.read_text() + "\n# One more line\n")
     checkout.commit("One more line")
@@ -278,7 +358,22 @@ def test_a_small_change_is_a_small_push(checkout: Checkout) -> None:
     sent = re.search(r"pushed, ([\d.]+) MB sent", run.output)
     assert sent
     assert float(sent.group(1)) < 1
-    assert f"serves version {checkout.version}" in checkout.passes("demo-start.yml").output
+    with watched(url) as seen:
+        assert f"serves version {checkout.version} (in " in checkout.passes("release.yml").output
+        assert f"serves version {before} (in " in checkout.passes("rollback.yml").output
+        assert f"before: {before})" in checkout.passes("release.yml", "-e", "again=true").output
+    assert [version for version, _ in groupby(seen)] == [before, checkout.version, before, checkout.version]
+    status = checkout.passes("status.yml").output
+    assert f"good versions: {checkout.version}, {before}" in status
+    assert re.search(rf"rollback by administrator: {before} served in [\d.]+ s", status)
+
+
+def test_logs_are_at_hand(checkout: Checkout, url: str) -> None:
+    assert f"Matinee {checkout.version} on http" in checkout.passes("logs.yml").output
+    follow = ("-e", "of=proxy", "-e", "lines=3", "-e", "follow=true", "-e", "follow_minutes=0.1")
+    with watched(url):
+        lines = checkout.passes("logs.yml", *follow).output.count('"uri":"/version"')
+    assert lines > 3
 
 
 def test_a_changed_secret_reaches_the_app(rehearsal: Rehearsal, checkout: Checkout) -> None:
@@ -290,20 +385,25 @@ def test_a_changed_secret_reaches_the_app(rehearsal: Rehearsal, checkout: Checko
     assert checkout.passes("demo-start.yml").changed == 0
 
 
-def test_stop_and_start_keep_address_and_data(checkout: Checkout, page: Page) -> None:
-    before = address(checkout)
+def test_stop_and_start_keep_address_and_data(checkout: Checkout, url: str, page: Page) -> None:
     checkout.passes("demo-stop.yml")
     stopped = checkout.passes("status.yml")
     assert "instance: stopped" in stopped.output
+    assert url_in(stopped) == url
+    refused_release = checkout.play("release.yml")
+    assert refused_release.status != 0
+    assert "demo-start.yml" in refused_release.output
+    predicted = checkout.passes("demo-start.yml", "--check")
+    assert "This is a check" in predicted.output
+    assert predicted.changed == 1  # the machine would start
     with pytest.raises(OSError):
-        get(f"http://{before}/health")
-    checkout.passes("demo-start.yml")
-    assert address(checkout) == before
-    page.goto(f"http://{before}/")
-    expect(page.get_by_text("guide.pdf").first).to_be_visible(timeout=60_000)
+        get(f"{url}/health")
+    assert f"{url}/ serves version" in checkout.passes("demo-start.yml").output
+    visit(page, url, "stMain", "guide.pdf")
 
 
-def test_an_image_that_never_gets_healthy_is_named_with_its_log(checkout: Checkout) -> None:
+def test_an_image_that_never_gets_healthy_is_named_with_its_log(checkout: Checkout, url: str) -> None:
+    before = checkout.version
     good = (checkout.path / "Dockerfile").read_text()
     (checkout.path / "Dockerfile").write_text(
         good + '\nCMD ["sh", "-c", "echo the model file is missing; exit 3"]\nENTRYPOINT []\n'
@@ -313,12 +413,14 @@ def test_an_image_that_never_gets_healthy_is_named_with_its_log(checkout: Checko
     run = checkout.play("demo-start.yml")
     assert run.status != 0
     assert "the model file is missing" in run.output
+    assert f"{url}/ serves version {before}" in run.output
+    assert served_version(url) == before
     checkout.git("revert", "--no-edit", "HEAD")
     checkout.passes("push.yml")
     assert f"serves version {checkout.version}" in checkout.passes("demo-start.yml").output
 
 
-def test_carries_any_image(checkout: Checkout, page: Page) -> None:
+def test_carries_any_image(checkout: Checkout, url: str, page: Page) -> None:
     subprocess.run(
         ["cp", "-r", str(Path(__file__).parents[1] / "apps/plain"), str(checkout.path / "plain")], check=True
     )
@@ -334,8 +436,7 @@ def test_carries_any_image(checkout: Checkout, page: Page) -> None:
     checkout.passes("site.yml")
     checkout.passes("push.yml")
     checkout.passes("demo-start.yml")
-    page.goto(f"http://{address(checkout)}/")
-    expect(page.get_by_text("Somebody's own app")).to_be_visible(timeout=60_000)
+    visit(page, url, "stHeading", "Somebody's own app")
     expect(page.get_by_text("greeting the audience")).to_be_visible()
     expect(page.get_by_text(re.compile(r"Visits: \d+"))).to_be_visible()
 
@@ -362,6 +463,7 @@ def test_destroy_leaves_nothing(rehearsal: Rehearsal, checkout: Checkout) -> Non
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
     assert not rehearsal.boto("ecr").describe_repositories()["repositories"]
     assert not rehearsal.boto("ssm").get_parameters_by_path(Path="/ragstream/demo/env")["Parameters"]
+    assert not rehearsal.boto("s3").list_buckets()["Buckets"]
     assert "github-ragstream-ci" not in [user["UserName"] for user in iam.list_users()["Users"]]
     assert "ragstream-demo-host" not in [role["RoleName"] for role in iam.list_roles()["Roles"]]
     assert not checkout.keys.exists()

@@ -1,0 +1,108 @@
+"""A domain, as a user gives the stage one: its record, its certificate, and HTTPS that strangers trust."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.checkout import ROOT, Checkout
+from tests.local_aws import Rehearsal
+from tests.playbooks.test_bad_input import words
+
+DOMAIN = "demo.matinee.example"
+
+
+@pytest.fixture(scope="module")
+def stage(checkout: Checkout) -> Iterator[Checkout]:
+    """A stage with a small app and a domain, of which the account knows nothing yet."""
+    settings = checkout.path / "inventory/demo/group_vars/all.yml"
+    before = settings.read_text()
+    shutil.copytree(ROOT / "tests/apps/faulty", checkout.path / "small")
+    checkout.settings(
+        app_domain=DOMAIN, app_context="small", app_dockerfile="", app_memory="64m", app_health_timeout=20
+    )
+    checkout.commit("A domain")
+    yield checkout
+    settings.write_text(before)
+    checkout.commit("No domain")
+
+
+def visit(rehearsal: Rehearsal, url: str) -> tuple[int, dict[str, str]]:
+    """Ask as a stranger does who trusts the certificate authorities; return status and headers."""
+    [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
+    command = ["curl", "--silent", "--show-error", "--dump-header", "-", "--output", "/dev/null"]
+    command += ["--cacert", str(rehearsal.dir / "ca.pem")]
+    for port in (80, 443):
+        command += ["--resolve", f"{DOMAIN}:{port}:{address['PublicIp']}"]
+    told = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout.splitlines()
+    headers = (line.split(": ", 1) for line in told[1:] if line)
+    return int(told[0].split()[1]), {name.lower(): value for name, value in headers}
+
+
+def records(rehearsal: Rehearsal) -> dict[str, tuple[int, list[str]]]:
+    """Return TTL and values of every A record of the account."""
+    route53 = rehearsal.boto("route53")
+    return {
+        record["Name"]: (record["TTL"], [value["Value"] for value in record["ResourceRecords"]])
+        for zone in route53.list_hosted_zones()["HostedZones"]
+        for record in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+        if record["Type"] == "A"
+    }
+
+
+def test_domain_of_another_account_is_told_which_record_it_needs(
+    rehearsal: Rehearsal, stage: Checkout
+) -> None:
+    run = stage.passes("site.yml")
+    [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
+    assert f"{DOMAIN}. 60 IN A {address['PublicIp']}" in run.output
+
+    stage.passes("push.yml")
+    started = stage.play("demo-start.yml")
+    assert started.status != 0
+    assert f"http://{address['PublicIp']}/ serves version" in started.output
+    assert f"there is no certificate for {DOMAIN}" in words(started.output)
+    assert visit(rehearsal, f"http://{DOMAIN}/")[0] == 200
+
+
+def test_hosted_zone_of_this_account_is_used(rehearsal: Rehearsal, stage: Checkout) -> None:
+    for name in ("example", "matinee.example"):  # the nearest one is meant
+        rehearsal.boto("route53").create_hosted_zone(Name=name, CallerReference=name)
+    run = stage.passes("site.yml")
+    assert run.changed == 2  # the address, which remembers its record, and that
+    [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
+    assert records(rehearsal) == {f"{DOMAIN}.": (60, [address["PublicIp"]])}
+    assert f"The stage stands at https://{DOMAIN}/" in run.output
+    assert stage.passes("playbooks/provision.yml").changed == 0
+
+
+def test_start_has_a_certificate_that_strangers_trust(rehearsal: Rehearsal, stage: Checkout) -> None:
+    assert f"https://{DOMAIN}/ serves version" in stage.passes("demo-start.yml").output
+    status, headers = visit(rehearsal, f"https://{DOMAIN}/")
+    assert status == 200
+    assert "max-age=" in headers["strict-transport-security"]
+    status, headers = visit(rehearsal, f"http://{DOMAIN}/a?b=c")
+    assert (status, headers["location"]) == (301, f"https://{DOMAIN}/a?b=c")
+    assert "strict-transport-security" not in headers
+
+
+def test_status_says_where_the_domain_leads(rehearsal: Rehearsal, stage: Checkout) -> None:
+    output = stage.passes("status.yml").output
+    [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
+    assert f"url: https://{DOMAIN}/" in output
+    assert f"dns: {DOMAIN} leads to {address['PublicIp']}\n" in output
+    assert "certificate: holds" in output
+    assert "health: healthy" in output
+
+
+def test_another_domain_takes_the_place_of_the_first(rehearsal: Rehearsal, stage: Checkout) -> None:
+    stage.settings(app_domain="show.matinee.example")
+    stage.passes("playbooks/provision.yml")
+    assert list(records(rehearsal)) == ["show.matinee.example."]
+
+
+def test_record_goes_with_the_stage(rehearsal: Rehearsal, stage: Checkout) -> None:
+    run = stage.passes("destroy.yml", "-e", "confirm=ragstream")
+    assert "record  show.matinee.example" in run.output
+    assert records(rehearsal) == {}
