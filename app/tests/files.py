@@ -1,11 +1,16 @@
 """Real files to upload."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 
+import docx as python_docx
+import openpyxl
+import pptx as python_pptx
+from docx.document import Document as WordDocument
 from fpdf import FPDF
 from fpdf.enums import AccessPermission
 from PIL import Image, ImageDraw
+from pptx.presentation import Presentation
 
 HARBOUR = (
     "The harbour of Lindow was dredged in 1874, after two grain ships had run aground at its mouth. "
@@ -43,3 +48,33 @@ def scanned_pdf(lines: Sequence[str]) -> bytes:
     document.add_page()
     document.image(buffer, 0, 0, 210)
     return bytes(document.output())
+
+
+def docx(write: Callable[[WordDocument], object]) -> bytes:
+    """Return a Word document which `write` has filled."""
+    document = python_docx.Document()
+    write(document)
+    buffer = BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
+
+
+def pptx(write: Callable[[Presentation], object]) -> bytes:
+    """Return slides which `write` has made."""
+    presentation = python_pptx.Presentation()
+    write(presentation)
+    buffer = BytesIO()
+    presentation.save(buffer)
+    return buffer.getvalue()
+
+
+def xlsx(sheets: Mapping[str, Sequence[Sequence[object]]]) -> bytes:
+    """Return a workbook with the rows of each sheet."""
+    workbook = openpyxl.Workbook(write_only=True)
+    for name, rows in sheets.items():
+        sheet = workbook.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    buffer = BytesIO()
+    workbook.save(buffer)
+    return buffer.getvalue()
