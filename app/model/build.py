@@ -11,12 +11,15 @@ import argparse
 import importlib.util
 import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime is imported, which else calls its maker
 
 import numpy as np
 import onnx

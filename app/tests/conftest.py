@@ -5,22 +5,38 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from browser import CHROMIUM, CHROMIUM_FLAGS
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from matinee.answer import Answer
 from matinee.engine import Engine
 from matinee.settings import Settings
+from matinee.workspace import Workspace
 
 START_SECONDS = 60
 PAGE_SECONDS = 30  # limits for a busy machine; what is waited for usually comes in one or two
-OWN_SETTINGS = ("MATINEE_", "OPENAI_", "PORT")
+OWN_SETTINGS = (
+    "MATINEE_",
+    "PORT",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "GEMINI_",
+    "GROQ_",
+    "MISTRAL_",
+    "OLLAMA_",
+    "COMPATIBLE_",
+    "RERANKER_",
+    "AWS_",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -54,12 +70,37 @@ def engine(open_engine: OpenEngine) -> Engine:
     return open_engine()
 
 
+@pytest.fixture
+def workspace(engine: Engine) -> Workspace:
+    """What that engine does for one person."""
+    return engine.workspace("visitor")
+
+
+def ask(workspace: Workspace, question: str, **options: Any) -> Answer:
+    """Return the whole answer."""
+    *_, answer = workspace.ask(question, **options)
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def wait_for_index(health: Callable[[], dict[str, Any]]) -> None:
+    """Wait until the vector index holds what the library holds."""
+    deadline = time.monotonic() + START_SECONDS
+    while health()["index"] != "ready":
+        assert time.monotonic() < deadline, health()
+        time.sleep(0.05)
+
+
 @dataclass(frozen=True)
 class Server:
     """A running app."""
 
     url: str
     process: subprocess.Popen[str]
+
+    def health(self) -> Any:
+        """Return what /health says."""
+        return httpx.get(f"{self.url}/health", timeout=PAGE_SECONDS).raise_for_status().json()
 
     def stop(self) -> str:
         """Stop it as a container is stopped; returns what it wrote."""
@@ -100,6 +141,17 @@ def serve(folder: Path, **variables: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def sample_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app with the sample, for tests which leave the documents as they are."""
+    folder = tmp_path_factory.mktemp("sample") / "data"
+    engine = Engine(Settings.model_validate({"MATINEE_DATA": folder}))
+    engine.add_sample()
+    engine.close()
+    with serve(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium."""
     expect.set_options(timeout=PAGE_SECONDS * 1000)
@@ -112,7 +164,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page of the browser, with nothing from other tests."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(PAGE_SECONDS * 1000)
-    yield page
-    page.context.close()
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PAGE_SECONDS * 1000)
+    yield context.new_page()
+    context.close()

@@ -21,10 +21,11 @@ def take(browser: Browser, picture: Path) -> None:
         page = browser.new_page(viewport=SIZE)
         page.goto(server.url)
         page.get_by_role("button", name="Try the sample").click()
-        page.get_by_role("button", name="Why does the address stay the same after a stop?").click()
+        page.get_by_role("button", name="What is the CI user allowed to do?").click()
         citation = page.get_by_test_id("stExpander").first
         citation.locator("summary").click()
         expect(citation.locator("mark.quote").first).to_be_visible()
+        expect(citation.get_by_role("img").first).to_be_visible()
         page.get_by_test_id("stSpinner").wait_for(state="detached")
         page.mouse.move(0, 0)
         page.evaluate("document.activeElement.blur()")

@@ -1,8 +1,8 @@
-"""The data folder survives a kill at any point, a lost or damaged index, and a second owner."""
+"""The data folder survives a kill at any point, a lost or damaged index, and a second process."""
 
 import os
+import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,16 +16,15 @@ import numpy as np
 import pytest
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
-from conftest import OpenEngine
-from files import HARBOUR
+from conftest import OpenEngine, ask, wait_for_index
+from files import HARBOUR, LIGHTHOUSE
 
-from matinee.answer import Answer
 from matinee.documents import Document, Span
 from matinee.engine import Engine
 from matinee.stores.index import COLLECTION
-from matinee.stores.lock import FolderInUseError
-from matinee.stores.truth import TruthError
+from matinee.stores.truth import DEFAULT_COLLECTION, Outcome, Scope, TruthError
 
+KILLS = 50
 WRITER = """
 import sys
 from itertools import count
@@ -33,40 +32,60 @@ from matinee.engine import Engine
 from matinee.settings import load_settings
 
 engine = Engine(load_settings())
+print("ready", flush=True)
 for number in count(int(sys.argv[1])):
-    text = f"Report {number}. The ship number {number} of the line carried {number * 7} barrels of oil. " * 12
+    text = f"The ship number {number} of the line carried {number * 7} barrels of oil. "
+    text += "All ships of the line were built in Lindow before the war and broken up after it. " * 15
     engine.add(f"report-{number}.txt", text.encode())
     print(number, flush=True)
 """
 
 
+@pytest.mark.timeout(900)
 def test_what_was_acknowledged_before_a_kill_is_there_after_it(
     tmp_path: Path, open_engine: OpenEngine
 ) -> None:
-    acknowledged: list[int] = []
+    acknowledged: set[int] = set()
     environment = {**os.environ, "MATINEE_DATA": str(tmp_path / "data")}
-    for adds_before_kill in (1, 6, 3, 9):
-        first = max(acknowledged, default=-1) + 2  # the one after the last may be there, unacknowledged
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(first)], env=environment, stdout=subprocess.PIPE, text=True
-        ) as writer:
-            assert writer.stdout is not None
-            for _ in range(adds_before_kill):
-                acknowledged.append(int(writer.stdout.readline()))
-            writer.send_signal(signal.SIGKILL)
-            acknowledged += [int(line) for line in writer.stdout]
+    chance = random.Random(4711)  # noqa: S311 (moments, not secrets)
+    passages = None
+
+    def start(first: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WRITER, str(first)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    for kill in range(0, KILLS, 2):
+        with start(1000 * kill) as one, start(1000 * kill + 500) as other:  # on the same folder
+            for writer in (one, other):
+                assert writer.stdout is not None
+                assert writer.stdout.readline() == "ready\n"
+            for writer in (one, other):
+                time.sleep(chance.uniform(0, 0.6))
+                writer.kill()
+            for writer in (one, other):
+                acknowledged.update(int(line) for line in writer.stdout or ())
+        if kill % 10 == 0:
+            engine = open_engine()
+            workspace = engine.workspace("visitor")
+            documents = workspace.documents()
+            passages = passages or (documents[0].passages if documents else None)
+            assert {document.passages for document in documents} <= {passages}, "a document is there in part"
+            for document in documents[:: 1 + len(documents) // 5]:
+                number = int(document.name.removeprefix("report-").removesuffix(".txt"))
+                assert f"{number * 7} barrels" in ask(workspace, f"What did ship number {number} carry?").text
+            engine.close()
 
     engine = open_engine()
-    assert engine.wait_for_index(60)
-    documents = {document.name: document for document in engine.documents()}
-    for number in acknowledged:
-        assert documents[f"report-{number}.txt"].passages > 0
-    assert len(documents) <= len(acknowledged) + 4
-    assert len({document.passages for document in documents.values()}) == 1, "a document is there in part"
-    for number in acknowledged[::4]:
-        *_, answer = engine.ask(f"What did ship number {number} carry?")
-        assert isinstance(answer, Answer)
-        assert f"{number * 7} barrels" in answer.text
+    wait_for_index(engine.health)
+    workspace = engine.workspace("visitor")
+    names = [document.name for document in workspace.documents()]
+    assert len(acknowledged) > KILLS / 2
+    assert len(names) == len(set(names)) <= len(acknowledged) + KILLS
+    assert {f"report-{number}.txt" for number in acknowledged} <= set(names)
+    ids, _ = engine.truth.vectors()
+    assert len(ids) == len(set(ids)) == engine.truth.count()[1] == len(names) * (passages or 0)
+    for number in sorted(acknowledged)[::10]:
+        assert f"{number * 7} barrels" in ask(workspace, f"What did ship number {number} carry?").text
 
 
 def lose(index: Path) -> None:
@@ -118,89 +137,145 @@ def test_a_damaged_index_is_built_again_while_questions_are_answered(
     question = "Why does the address stay the same?"
     engine = open_engine()
     engine.add_sample()
-    assert engine.wait_for_index(60)
-    *_, before = engine.ask(question)
+    wait_for_index(engine.health)
+    before = ask(engine.workspace("visitor"), question)
     engine.close()
 
     index = tmp_path / "data" / "index"
     generation = next(index.iterdir()).name
     damage(index)
     engine = open_engine()
-    *_, meanwhile = engine.ask(question)
-    assert engine.wait_for_index(60)
-    *_, after = engine.ask(question)
-    assert before == meanwhile == after
+    meanwhile = ask(engine.workspace("visitor"), question)
+    wait_for_index(engine.health)
+    after = ask(engine.workspace("visitor"), question)
+    assert before.text == meanwhile.text == after.text
+    assert before.citations == meanwhile.citations == after.citations
     assert damage is lose or [path.name for path in index.iterdir()] != [generation]
     assert engine.health() == {"status": "ok", "documents": 1, "index": "ready"}
 
 
-def test_a_sound_index_is_kept(tmp_path: Path, open_engine: OpenEngine) -> None:
-    engine = open_engine()
-    engine.add_sample()
-    assert engine.wait_for_index(60)
-    engine.close()
-    before = [path.name for path in (tmp_path / "data" / "index").iterdir()]
-    engine = open_engine()
-    assert engine.wait_for_index(60)
-    assert [path.name for path in (tmp_path / "data" / "index").iterdir()] == before
-
-
-def test_what_changes_while_the_index_is_checked_is_in_it_afterwards(open_engine: OpenEngine) -> None:
-    engine = open_engine()
-    engine.add_sample()
-    engine.close()
-    engine = open_engine()
-    engine.remove(engine.documents()[0].id)
-    engine.add("harbour.txt", HARBOUR.encode())
-    assert engine.wait_for_index(60)
-    *_, answer = engine.ask("When was the harbour dredged?")
-    assert isinstance(answer, Answer)
-    assert [citation.passage.document_name for citation in answer.citations] == ["harbour.txt"]
-
-
-def test_what_changes_while_the_index_is_built_is_in_it_afterwards(
+def test_what_changes_while_the_index_is_built_or_checked_is_in_it_afterwards(
     tmp_path: Path, open_engine: OpenEngine
 ) -> None:
     engine = open_engine()
-    index = engine._store._index
-    with index.changing:  # the worker waits for this when it has built the index and takes up the changes
-        deadline = time.monotonic() + 60
-        while index._collection is None and time.monotonic() < deadline:
-            index._worker.join(0.05)
-        engine.add("harbour.txt", HARBOUR.encode())
-    assert engine.wait_for_index(60)
+    engine.add_sample()  # it is being built
+    wait_for_index(engine.health)
     engine.close()
+
+    engine = open_engine()
+    workspace = engine.workspace("visitor")
+    workspace.remove(workspace.documents()[0].id)  # it is being checked
+    workspace.add("harbour.txt", HARBOUR.encode())
+    wait_for_index(engine.health)
+    answer = ask(workspace, "When was the harbour dredged?")
+    assert [citation.passage.document_name for citation in answer.citations] == ["harbour.txt"]
+    engine.close()
+
     before = [path.name for path in (tmp_path / "data" / "index").iterdir()]
-    assert open_engine().wait_for_index(60)
-    assert [path.name for path in (tmp_path / "data" / "index").iterdir()] == before
+    engine = open_engine()
+    wait_for_index(engine.health)
+    assert [path.name for path in (tmp_path / "data" / "index").iterdir()] == before, "a sound index is kept"
+
+
+def test_what_one_of_two_adds_or_removes_the_other_knows_at_once(open_engine: OpenEngine) -> None:
+    owner, other = open_engine(), open_engine()
+    wait_for_index(owner.health)
+    assert other.health()["index"] == "waiting"
+
+    def found(engine: Engine) -> list[str]:
+        answer = ask(engine.workspace("visitor"), "Beacon?")  # no word of it, so only its vectors lead there
+        return [citation.passage.document_name for citation in answer.citations]
+
+    for one, another in ((owner, other), (other, owner)):
+        assert found(one) == found(another) == []
+        one.add("lighthouse.txt", LIGHTHOUSE.encode())
+        assert another.add("same.txt", LIGHTHOUSE.encode()).outcome is Outcome.THERE
+        assert found(one) == found(another) == ["lighthouse.txt"]
+        workspace = another.workspace("visitor")
+        workspace.remove(workspace.documents()[0].id)
+        assert found(one) == found(another) == []
+
+    owner.close()
+    other.add("lighthouse.txt", LIGHTHOUSE.encode())
+    wait_for_index(other.health)
+    assert found(other) == ["lighthouse.txt"]
 
 
 def test_a_change_that_fails_in_the_middle_leaves_nothing(engine: Engine) -> None:
-    truth = engine._store.truth
     spans = [Span(0, 10, None, None), Span(10, 20, None, None)]
+    document, vectors = Document("harbour.txt", HARBOUR), np.zeros((1, 384), np.float32)
     with pytest.raises(ValueError, match="shorter"):
-        truth.add("id", Document("harbour.txt", HARBOUR), 20, spans, np.zeros((1, 384), np.float32))
-    assert engine.documents() == []
-    assert truth.matching("harbour", 10) == {}
+        engine.truth.add(DEFAULT_COLLECTION, document, "hash", b"data", spans, vectors)
+    for table in ("documents", "passages", "files", "vectors"):
+        assert engine.truth.read(f"SELECT count(*) FROM {table}") == [(0,)]  # noqa: S608
+    assert engine.store.words.matching("harbour", 10, Scope((DEFAULT_COLLECTION,))) == {}
 
 
-def test_a_second_process_is_told_who_owns_the_folder(tmp_path: Path, engine: Engine) -> None:
-    command = [sys.executable, "-m", "matinee"]
+REEMBED = """
+import sys
+from pathlib import Path
+from matinee.embedding import LocalEmbedder
+from matinee.settings import load_settings
+from matinee.stores.local import LocalStore
+
+class Renamed(LocalEmbedder):
+    name = "another-model"
+
+settings = load_settings()
+store = LocalStore(settings.data, Renamed(settings.model))
+print("open", flush=True)
+while len(store.truth.vector_ids()) < store.truth.count()[1]:
+    pass
+store.close()
+"""
+
+
+@pytest.mark.timeout(300)
+def test_another_embedding_model_makes_new_vectors_by_itself_and_goes_on_after_a_kill(
+    tmp_path: Path, open_engine: OpenEngine
+) -> None:
+    engine = open_engine()
+    text = "".join(f"Ship {number} of Lindow sailed in {1700 + number}.\n\n" * 8 for number in range(300))
+    engine.add("ships.txt", text.encode())
+    question = "When did ship 217 of Lindow sail?"
+    before = ask(engine.workspace("visitor"), question)
+    passages = engine.truth.count()[1]
+    engine.close()
+
     environment = {**os.environ, "MATINEE_DATA": str(tmp_path / "data")}
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert second.returncode == 1
-    assert "is in use by another Matinee" in second.stderr
-    assert f'"process": {os.getpid()}' in second.stderr
-    assert "Traceback" not in second.stderr
-    assert engine.health()["status"] == "ok"
 
+    def reembed() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", REEMBED]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
-def test_the_folder_is_free_once_its_owner_has_closed_it(open_engine: OpenEngine) -> None:
-    first = open_engine()
-    with pytest.raises(FolderInUseError):
-        open_engine()
-    first.close()
-    open_engine()
+    database = tmp_path / "data" / "matinee.db"
+
+    def made() -> int:
+        with sqlite3.connect(database, timeout=60) as connection:
+            query = "SELECT count(*) FROM vectors WHERE embedder = 'another-model'"
+            return int(connection.execute(query).fetchone()[0])
+
+    with reembed() as process:
+        while not made():
+            time.sleep(0.01)
+        process.kill()
+    kept = made()
+    assert 0 < kept < passages
+    with reembed() as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert made() >= kept, "what was done is done"
+        assert process.wait(timeout=100) == 0
+    assert made() == passages
+
+    engine = open_engine()  # the first model again
+    assert ask(engine.workspace("visitor"), question).text == before.text
+    deadline = time.monotonic() + 60
+    while len(engine.truth.vector_ids()) < passages or made():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    wait_for_index(engine.health)
+    assert ask(engine.workspace("visitor"), question).text == before.text
 
 
 def test_a_truth_of_another_version_is_left_alone(tmp_path: Path, open_engine: OpenEngine) -> None:

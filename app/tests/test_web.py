@@ -8,20 +8,21 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import free_port, serve
+from conftest import Server, free_port, serve
 
 from matinee.settings import Settings
 
 
 def test_it_tells_its_health_and_version_and_stops_when_told(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", MATINEE_VERSION="1a2b3c4d5e6f") as server:
-        health = httpx.get(f"{server.url}/health")
-        assert health.status_code == 200
-        assert health.json()["status"] == "ok"
+    home = tmp_path / "home"
+    home.mkdir()
+    with serve(tmp_path / "data", MATINEE_VERSION="1a2b3c4d5e6f", HOME=str(home)) as server:
+        assert server.health()["status"] == "ok"
         assert httpx.get(f"{server.url}/version").json() == {"version": "1a2b3c4d5e6f"}
         output = server.stop()
         assert server.process.returncode == 0
         assert "Traceback" not in output
+    assert list(home.iterdir()) == [], "something keeps its own files, as what calls home does"
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,18 @@ def test_a_setting_that_cannot_be_used_is_named(
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_no_page_is_served_without_the_policy_and_the_cookie(sample_server: Server) -> None:
+    for path in ("/", "/documents", "/document?id=1", "/evaluation"):
+        page = httpx.get(f"{sample_server.url}{path}")
+        assert page.status_code == 200
+        assert "connect-src 'self';" in page.headers["Content-Security-Policy"]
+        assert "HttpOnly" in page.headers["Set-Cookie"]
+    for path in ("/nothing", "/index.html", "/a/b", "/document/x", "/static/nothing.js"):
+        page = httpx.get(f"{sample_server.url}{path}")
+        assert (page.status_code, page.headers.get("Location")) == (307, "/"), path
+    assert httpx.get(f"{sample_server.url}/_stcore/health").text == "ok"
 
 
 def test_an_env_file_in_the_folder_it_starts_in_is_read(tmp_path: Path) -> None:

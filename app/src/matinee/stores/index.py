@@ -1,25 +1,26 @@
 """The vector index: Chroma over the truth's vectors. It may be lost at any time and costs only time.
 
-A crash can leave Chroma's files so that opening them ends the whole process. So a child process opens
-them first and compares every vector with the truth; unless it finds them the same, the index is thrown
-away and built again from the stored vectors. Run as a module, this file is that child.
+Two processes at Chroma's files corrupt them, so only the one that holds the lock opens them. A crash can
+leave them so that opening them ends the whole process. So a child process opens them first and compares
+every vector with the truth; unless it finds them the same, the index is thrown away and built again from the
+stored vectors. Run as a module, this file is that child.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from matinee.embedding import Embedder, Vector, Vectors
+from matinee.embedding import Vector
 from matinee.stores.truth import Truth
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 FORMAT = "chroma-1"  # name of the folder; a format that cannot read the last one takes a new name
 COLLECTION = "passages"
 BATCH = 1000  # rows; Chroma takes at most 5,461 at once
+EF_SEARCH = 200  # candidates of a search: more find more of the nearest, and take longer
 CHECK_SECONDS = 120
+POLL_SECONDS = 1.0  # between two looks at what other processes do: free the lock, change the truth
 
 logger = logging.getLogger(__name__)
 
@@ -37,41 +40,48 @@ logger = logging.getLogger(__name__)
 class IndexState(StrEnum):
     """What the index is doing; it answers only when ready."""
 
+    WAITING = "waiting"  # another process has it
     CHECKING = "checking"
     REBUILDING = "rebuilding"
+    UPDATING = "updating"
     READY = "ready"
 
 
 class VectorIndex:
-    """Nearest-neighbour search over the passages' vectors.
+    """Nearest-neighbour search over the passages' vectors, kept up to date by a thread of its own.
 
     Args:
         root: folder for the index's own files.
+        lock: an open file; the process which holds the lock on it has the index.
         truth: what it is built from.
         truth_path: the truth's file, for the child process.
     """
 
-    def __init__(self, root: Path, truth: Truth, truth_path: Path) -> None:
+    def __init__(self, root: Path, lock: TextIO, truth: Truth, truth_path: Path) -> None:
         self._root = root
+        self._lock = lock
         self._truth = truth
         self._truth_path = truth_path
-        self._changing = threading.RLock()  # held for every change, of the truth and of the index
         self._closing = threading.Event()
+        self._wake = threading.Event()
         self._client: Client | None = None
         self._collection: Collection | None = None
-        self.state = IndexState.CHECKING
-        self._worker = threading.Thread(target=self._open, name="vector-index")
+        self._indexed: set[int] = set()
+        self._version: int | None = None  # of the truth, whose passages are exactly those indexed
+        self._state = IndexState.WAITING
+        self._worker = threading.Thread(target=self._work, name="vector-index")
         self._worker.start()
 
     @property
-    def changing(self) -> threading.RLock:
-        """Hold this while changing the truth, so that the index cannot miss the change."""
-        return self._changing
+    def state(self) -> IndexState:
+        """What the index is doing; ready only while it holds exactly what the truth holds."""
+        return IndexState.READY if self._version == self._truth.version() else self._state
 
     def nearest(self, vector: Vector, limit: int) -> dict[int, float] | None:
         """Return passage ids and their cosine, best first; None while the index cannot answer."""
         collection = self._collection
         if self.state is not IndexState.READY or collection is None:
+            self.update()
             return None
         try:
             found = collection.query(query_embeddings=vector[None], n_results=limit, include=["distances"])
@@ -81,62 +91,61 @@ class VectorIndex:
         distances = (found["distances"] or [[]])[0]
         return {int(key): 1.0 - distance for key, distance in zip(found["ids"][0], distances, strict=True)}
 
-    def add(self, ids: Sequence[int], vectors: Vectors) -> None:
-        """Take up new passages."""
-        if self.state is not IndexState.READY or self._collection is None:
-            return  # the worker takes them from the truth
-        try:
-            self._fill(self._collection, ids, vectors)
-        except Exception:  # see nearest()
-            self._distrust("adding failed")
-
-    def remove(self, ids: Sequence[int]) -> None:
-        """Forget passages."""
-        if self.state is not IndexState.READY or self._collection is None or not ids:
-            return
-        try:
-            self._forget(self._collection, ids)
-        except Exception:  # see nearest()
-            self._distrust("removing failed")
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait, at most `timeout` seconds, until the index is ready; says whether it is."""
-        self._worker.join(timeout)
-        return self.state is IndexState.READY
+    def update(self) -> None:
+        """Take up, in the background, what has changed in the truth."""
+        self._wake.set()
 
     def close(self) -> None:
-        """Stop and close Chroma's files."""
+        """Stop, close Chroma's files and free the lock."""
         self._closing.set()
+        self._wake.set()
         self._worker.join()
         self._close_client()
+        self._lock.close()
 
-    def _open(self) -> None:
-        """Check what is there, rebuild unless it is right, take up what changed meanwhile."""
+    def _work(self) -> None:
+        """Get the lock, open or rebuild the index, then follow the truth."""
         try:
-            folder = self._checked_folder()
-            if folder is None and not self._closing.is_set():
-                self.state = IndexState.REBUILDING
-                folder = self._rebuild()
-            if folder is None or self._closing.is_set():
-                return
-            collection = self._collection or self._connect(folder)
-            with self._changing:
-                indexed, stored = self._indexed_ids(collection), self._truth.passage_ids()
-                self._forget(collection, sorted(indexed - stored))
-                self._fill(collection, *self._truth.vectors(sorted(stored - indexed)))
-                self._collection, self.state = collection, IndexState.READY
-            logger.info("The vector index is ready with %d passages.", len(stored))
+            while not self._closing.is_set():
+                if self._state is IndexState.WAITING:
+                    self._take_lock()
+                elif self._state is IndexState.CHECKING:
+                    self._open()
+                elif self._state is IndexState.REBUILDING:
+                    self._rebuild()
+                else:
+                    self._follow()
         except Exception:
             # the app goes on with exact search; the next start tries again
             logger.exception("The vector index could not be built; searching the stored vectors instead.")
 
+    def _take_lock(self) -> None:
+        """Take the lock if it is free; the system frees it when its process ends, however it ends."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._closing.wait(POLL_SECONDS)
+        else:
+            self._state = IndexState.CHECKING
+
+    def _open(self) -> None:
+        """Open an index that holds exactly the truth's vectors, if there is one."""
+        folder = self._checked_folder()
+        if folder is None:
+            self._state = IndexState.REBUILDING
+        else:
+            collection = self._connect(folder)
+            self._indexed = {int(key) for key in collection.get(include=[])["ids"]}
+            self._begin_to_follow(collection)
+
     def _checked_folder(self) -> Path | None:
-        """Return the folder of an index that holds exactly the truth's vectors, if there is one."""
         folders = [path for path in self._root.glob(f"{FORMAT}-*") if path.is_dir()]
         if len(folders) != 1:  # none yet, or a rebuild was interrupted
             return None
-        command = [sys.executable, "-m", __spec__.name, str(folders[0]), str(self._truth_path)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        truth = [str(self._truth_path), self._truth.embedder, str(self._truth.dimensions)]
+        command = [sys.executable, "-m", __spec__.name, str(folders[0]), *truth]
+        # the child has the lock too, so that nobody opens the files beside it when this process is killed
+        with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[self._lock.fileno()]) as child:
             waited = 0.0
             while child.poll() is None and waited < CHECK_SECONDS and not self._closing.wait(0.05):
                 waited += 0.05
@@ -144,8 +153,8 @@ class VectorIndex:
                 child.kill()
         return folders[0] if child.returncode == 0 else None
 
-    def _rebuild(self) -> Path | None:
-        """Build the index anew in a folder of its own; returns None when told to close."""
+    def _rebuild(self) -> None:
+        """Build the index anew in a folder of its own."""
         logger.info("Building the vector index from the stored vectors.")
         self._close_client()
         numbers = [int(path.name.rpartition("-")[2]) for path in self._root.glob(f"{FORMAT}-*")]
@@ -153,54 +162,62 @@ class VectorIndex:
             shutil.rmtree(path)
         folder = self._root / f"{FORMAT}-{max(numbers, default=0) + 1}"
         folder.mkdir(parents=True)
-        collection = self._connect(folder)
-        ids, vectors = self._truth.vectors()
-        for start in range(0, len(ids), BATCH):
+        self._indexed = set()
+        self._begin_to_follow(self._connect(folder))
+
+    def _begin_to_follow(self, collection: "Collection") -> None:
+        self._catch_up(collection)
+        self._collection, self._state = collection, IndexState.UPDATING
+        logger.info("The vector index holds %d passages.", len(self._indexed))
+
+    def _follow(self) -> None:
+        """Wait for a change of the truth, by whichever process, and take it up."""
+        self._wake.wait(POLL_SECONDS)
+        self._wake.clear()
+        if self._collection is not None and self._version != self._truth.version():
+            try:
+                self._catch_up(self._collection)
+            except Exception:  # see nearest()
+                self._distrust("a change failed")
+
+    def _catch_up(self, collection: "Collection") -> None:
+        """Make the index hold exactly what the truth holds."""
+        version, stored = self._truth.version(), self._truth.vector_ids()
+        removed = sorted(self._indexed - stored)
+        for start in range(0, len(removed), BATCH):
+            part = removed[start : start + BATCH]
+            collection.delete(ids=[str(key) for key in part])
+            self._indexed.difference_update(part)
+        added, vectors = self._truth.vectors(sorted(stored - self._indexed))
+        for start in range(0, len(added), BATCH):
             if self._closing.is_set():
-                return None
-            self._fill(collection, ids[start : start + BATCH], vectors[start : start + BATCH])
-        self._collection = collection
-        return folder
+                return
+            part = added[start : start + BATCH]
+            collection.add(ids=[str(key) for key in part], embeddings=vectors[start : start + BATCH])
+            self._indexed.update(part)
+        self._version = version
 
     def _distrust(self, reason: str) -> None:
         """Stop answering and rebuild in the background."""
-        with self._changing:
-            if self.state is not IndexState.READY or self._closing.is_set():
-                return
+        if self._state is IndexState.UPDATING:
             logger.exception("The vector index is rebuilt: %s.", reason)
-            self.state = IndexState.REBUILDING
-            self._close_client()
-            shutil.rmtree(self._root, ignore_errors=True)
-            self._worker = threading.Thread(target=self._open, name="vector-index")
-            self._worker.start()
+            self._version, self._state = None, IndexState.REBUILDING
+            self._wake.set()
 
     def _connect(self, folder: Path) -> "Collection":
         self._client = _open_chroma(folder)
         return self._client.get_or_create_collection(
-            COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            COLLECTION,
+            embedding_function=None,
+            configuration={"hnsw": {"space": "cosine", "ef_search": EF_SEARCH}},
         )
 
     def _close_client(self) -> None:
-        self._collection = None
+        self._collection = self._version = None
         if self._client is not None:
             client, self._client = self._client, None
             with contextlib.suppress(Exception):  # a broken one may not close; its files go anyway
                 client.close()
-
-    @staticmethod
-    def _indexed_ids(collection: "Collection") -> set[int]:
-        return {int(key) for key in collection.get(include=[])["ids"]}
-
-    @staticmethod
-    def _fill(collection: "Collection", ids: Sequence[int], vectors: Vectors) -> None:
-        for start in range(0, len(ids), BATCH):
-            part = slice(start, start + BATCH)
-            collection.add(ids=[str(key) for key in ids[part]], embeddings=vectors[part])
-
-    @staticmethod
-    def _forget(collection: "Collection", ids: Sequence[int]) -> None:
-        for start in range(0, len(ids), BATCH):
-            collection.delete(ids=[str(key) for key in ids[start : start + BATCH]])
 
 
 def _open_chroma(folder: Path) -> "Client":
@@ -233,16 +250,19 @@ def _same_as_truth(folder: Path, truth: Truth) -> bool:
 
 
 def _check() -> None:
-    """Compare the index in argv[1] with the truth in argv[2]; 0 means they are the same."""
+    """Compare the index in argv[1] with the truth in the other arguments; 0 means they are the same."""
 
     def end_with_parent() -> None:
         sys.stdin.buffer.read()  # ends when the parent does, which is the owner of the folder
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    folder, truth_path = Path(sys.argv[1]), Path(sys.argv[2])
-    same = _same_as_truth(folder, Truth(truth_path, Embedder.name, Embedder.dimensions))
-    os._exit(0 if same else 1)  # at once: the thread waits for the parent
+    folder, truth_path, embedder, dimensions = sys.argv[1:]
+    same = False
+    try:
+        same = _same_as_truth(Path(folder), Truth(Path(truth_path), embedder, int(dimensions)))
+    finally:
+        os._exit(0 if same else 1)  # at once: the thread waits for the parent
 
 
 if __name__ == "__main__":

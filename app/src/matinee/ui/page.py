@@ -1,36 +1,62 @@
-"""The page: documents on the left, questions and answers in the middle."""
+"""The page: its address says which part of the app is shown."""
 
-import html
+import logging
+from pathlib import Path
 
 import streamlit as st
 
-from matinee.engine import Engine, shared_engine
-from matinee.ui import chat, library
+from matinee.errors import MatineeError
+from matinee.ui import chat, documents, evaluation, history, reader
+from matinee.ui.footer import draw_footer
+from matinee.ui.session import has_cookie, open_workspace
+from matinee.ui.text import escape_markdown
 
-STYLE = """
-<style>
-.block-container { max-width: 52rem; padding: 3.5rem 1rem 2rem; }
-[data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
-[data-testid="stBottomBlockContainer"] { max-width: 52rem; padding: 1rem 1rem 2.6rem; }
-.matinee-passage { font-size: .92rem; line-height: 1.6; white-space: pre-line; overflow-wrap: anywhere;
-  color: #78716c; margin: 0; }
-.matinee-passage mark { background: #fdf3d7; color: #1c1917; padding: .1rem 0; }
-.matinee-passage mark.quote { background: #fbd38d; }
-.matinee-footer { position: fixed; right: 1rem; bottom: .5rem; z-index: 1000;
-  font-size: .78rem; color: #78716c; }
-</style>
-"""
+FOLDER = Path(__file__).parent
+
+logger = logging.getLogger("matinee.ui")
 
 
 def main() -> None:
-    """Draw the page."""
+    """Draw the page which the address names."""
     st.set_page_config(page_title="Matinee", page_icon="🎭", layout="centered")
-    st.html(STYLE)
-    engine: Engine = shared_engine()
+    st.html(FOLDER / "style.css")
+    st.logo(FOLDER / "logo.svg", size="large")
+    workspace = open_workspace()
+    chat_page = st.Page(
+        lambda: chat.draw(workspace, chat_page), title="Chat", icon=":material/forum:", default=True
+    )
+    documents_page = st.Page(
+        lambda: documents.draw(workspace, reader_page),
+        title="Documents",
+        icon=":material/folder_open:",
+        url_path="documents",
+    )
+    reader_page = st.Page(
+        lambda: reader.draw(workspace), title="Document", url_path="document", visibility="hidden"
+    )
+    evaluation_page = st.Page(
+        lambda: evaluation.draw(workspace),
+        title="Evaluation",
+        icon=":material/speed:",
+        url_path="evaluation",
+    )
+    page = st.navigation([chat_page, documents_page, evaluation_page, reader_page])
+    st.set_page_config(page_title="Matinee" if page is chat_page else f"{page.title} · Matinee")
     with st.sidebar:
-        library.draw(engine)
-    chat.draw(engine)
-    st.html(f'<footer class="matinee-footer">Matinee {html.escape(engine.settings.version)}</footer>')
+        history.draw_list(workspace, chat_page)
+        if not has_cookie():
+            st.caption("This browser keeps no cookies, so your conversations end when you close the page.")
+    try:
+        page.run()
+    except MatineeError as error:
+        st.error(escape_markdown(str(error)), icon=":material/error:")
+    except Exception:
+        logger.exception("A page could not be drawn.")
+        st.error(
+            "An error in Matinee, see its log. Reload the page to try once more.", icon=":material/error:"
+        )
+    if page is not chat_page:
+        draw_footer(workspace)
 
 
 main()

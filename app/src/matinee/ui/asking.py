@@ -1,0 +1,137 @@
+"""Answers that are being written: each goes on while the page is reloaded, and ends when it is stopped."""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from matinee.answer import Answer, Delta, Kind
+from matinee.errors import MatineeError
+from matinee.llm import Turn
+from matinee.workspace import Stage, Workspace
+
+logger = logging.getLogger(__name__)
+
+# What stands in the conversation until the answer is whole, and for good if this process is killed before
+UNFINISHED = Answer(Kind.MODEL, "", notice="Matinee was stopped before it answered. Regenerate the answer.")
+STOPPED = "Stopped before the answer was whole."
+BETWEEN_SECONDS = 0.06  # two looks at an answer that grows
+LOOK_SECONDS = 0.5  # at the latest, so that a page which is left lets go
+
+_running: dict[int, "Asking"] = {}
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where to look for the answer; None is everywhere."""
+
+    collections: tuple[int, ...] | None = None
+    documents: tuple[int, ...] | None = None
+
+
+class Asking:
+    """A question that is being answered, in a thread of its own.
+
+    Args:
+        workspace: of the person who asks.
+        conversation_id: the conversation it belongs to.
+        message_id: the message that takes the answer.
+        question: as the person wrote it.
+        turns: the conversation so far.
+        where: where to look.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        conversation_id: int,
+        message_id: int,
+        question: str,
+        turns: list[Turn],
+        where: Where,
+    ) -> None:
+        self.conversation_id = conversation_id
+        self.stage = ""
+        self.text = ""
+        self._workspace = workspace
+        self._message_id = message_id
+        self._ended = False
+        self._changed = threading.Condition()
+        self._parts = workspace.ask(question, where.collections, where.documents, turns)
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def watch(self) -> Iterator[None]:
+        """Yield after each change of `stage` or `text`, and now and then without one, until the end."""
+        while not self._ended:
+            yield
+            begun = time.monotonic()
+            with self._changed:
+                self._changed.wait(LOOK_SECONDS)
+            time.sleep(max(0.0, BETWEEN_SECONDS - (time.monotonic() - begun)))
+
+    def stop(self) -> None:
+        """End it now and keep what came."""
+        text = re.sub(r"\s*\[\d+\]", "", self.text)  # of what is cited nothing is known before the end
+        self._end(Answer(Kind.MODEL, text, notice=STOPPED))
+
+    def _run(self) -> None:
+        try:
+            with closing(self._parts):
+                for part in self._parts:
+                    if self._ended:
+                        return
+                    if isinstance(part, Answer):
+                        self._end(part)
+                    else:
+                        self._grow(part)
+        except MatineeError as error:
+            self._end(Answer(Kind.MODEL, self.text, notice=str(error)))
+        except Exception:
+            logger.exception("A question could not be answered.")
+            notice = "An error in Matinee, see its log. Regenerate the answer to try once more."
+            self._end(Answer(Kind.MODEL, self.text, notice=notice))
+
+    def _grow(self, part: Stage | Delta) -> None:
+        with self._changed:
+            if isinstance(part, Stage):
+                self.stage = part.text
+            else:
+                self.text += part.text
+            self._changed.notify_all()
+
+    def _end(self, answer: Answer) -> None:
+        with self._changed:
+            if self._ended:
+                return
+            try:
+                self._workspace.conversations.complete(self._message_id, answer)
+            finally:
+                self._ended = True
+                _running.pop(self._message_id, None)
+                self._changed.notify_all()
+
+
+def begin(workspace: Workspace, conversation_id: int, question: str, turns: list[Turn], where: Where) -> None:
+    """Store a question in a conversation and begin to answer it."""
+    message_id = workspace.conversations.append(conversation_id, question, UNFINISHED)
+    asking = Asking(workspace, conversation_id, message_id, question, turns, where)
+    _running[message_id] = asking
+    asking.start()
+
+
+def stop(conversation_id: int) -> None:
+    """End the answers being written in a conversation; a model goes on costing until it is told."""
+    for asking in running().values():
+        if asking.conversation_id == conversation_id:
+            asking.stop()
+
+
+def running() -> dict[int, Asking]:
+    """Return the answers being written now, by message; any other message has its answer in the store."""
+    return dict(_running)
