@@ -14,15 +14,15 @@ test: ## Run every check and every test
 	@tools/check
 	@.venv/bin/python -u -m rehearsal base
 	@pytest --verbose --numprocesses 2 --dist loadfile --no-loadscope-reorder
-	@cd app && .venv/bin/python -m pytest
+	@cd app && .venv/bin/python -m pytest --verbose --numprocesses 2 --dist worksteal
 
 lint: ## Run the static checks alone
 	@tools/bootstrap dev
 	@tools/check
 
-bench: ## Measure, and print the figures as a table; with SCIFACT=<folder of BEIR's SciFact>, retrieval too
+bench: ## Measure, and print the figures as a table; with SCIFACT=<BEIR's folder> PAPERS=<folder>, retrieval too
 	@tools/bootstrap dev
-	@.venv/bin/python -u -m bench $(if $(SCIFACT),--retrieval $(SCIFACT))
+	@.venv/bin/python -u -m bench $(if $(SCIFACT),--scifact $(SCIFACT)) $(if $(PAPERS),--papers $(PAPERS))
 
 app: ## Run the RAG app alone on this machine, without Docker
 	@tools/bootstrap app
