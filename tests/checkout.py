@@ -12,6 +12,9 @@ import yaml
 from tests.local_aws import ROOT
 
 ACCOUNT = "123456789012"  # of the rehearsal
+# USD a month that a stage of the tests may cost; what creates is not run without a ceiling
+ACCEPTED = "accept_monthly_cost=20"
+CREATE = {"site.yml", "playbooks/provision.yml"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,12 @@ class Checkout:
     environment: dict[str, str] = field(repr=False)
 
     def play(self, playbook: str, *arguments: str, environment: dict[str, str] | None = None) -> Run:
-        """Run a playbook and return what it printed; standard input is closed, as in CI."""
+        """Run a playbook and return what it printed; standard input is closed, as in CI.
+
+        The price of what it creates is accepted, unless the arguments say something of it.
+        """
+        if playbook in CREATE and "accept_monthly_cost" not in " ".join(arguments):
+            arguments = (*arguments, "-e", ACCEPTED)
         done = subprocess.run(
             ["ansible-playbook", playbook, *arguments],
             cwd=self.path,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import docker
 import pytest
 
-from tests.checkout import Checkout
+from tests.checkout import ACCEPTED, Checkout
 from tests.local_aws import Rehearsal, run_rehearsal
 
 type Settings = Callable[..., None]
@@ -109,7 +109,7 @@ def test_missing_secret_is_named_before_anything_is_stored(
 
 def test_emulator_killed_half_way_then_run_again(rehearsal: Rehearsal, checkout: Checkout) -> None:
     site = subprocess.Popen(
-        ["ansible-playbook", "site.yml"],
+        ["ansible-playbook", "site.yml", "-e", ACCEPTED],
         cwd=checkout.path,
         env=checkout.environment,
         stdout=subprocess.PIPE,
