@@ -7,10 +7,10 @@ DOCUMENTATION = r"""
 module: ecr_image
 short_description: Build an image from committed files and push it to Amazon ECR
 description:
-  - Makes the tag C(latest) of an ECR repository be the image of the committed state of a folder.
+  - Makes a tag of an ECR repository be the image of the committed state of a folder.
   - The version of an image is the short SHA of the last commit that touched its context or its Dockerfile.
-    When the repository has that version, nothing is built; when C(latest) is another image, only that tag
-    is moved.
+    When the repository has that version, nothing is built; when O(tag) is another image, only that tag is
+    moved.
   - The context is exported from Git, so files that are ignored or not committed (such as C(.env)) cannot get
     into the image. C(.dockerignore) applies as usual.
   - The build gets the argument C(VERSION), and the image the label C(org.opencontainers.image.revision).
@@ -27,6 +27,11 @@ options:
       - Name of the ECR repository, which must exist.
     type: str
     required: true
+  tag:
+    description:
+      - The tag that is moved to the image. Whoever serves the image follows it.
+    type: str
+    default: latest
   context:
     description:
       - The folder to build.
@@ -102,7 +107,7 @@ msg:
   description: What was done, or in check mode what would be done, in one sentence.
   returned: success
   type: str
-  sample: Built ragstream-web:1f0c9d2ab34e, pushed 1.5 MB and moved latest to it.
+  sample: Built ragstream-web:1f0c9d2ab34e, pushed 1.5 MB and moved {tag} to it.
 version:
   description: The version, which is also the image's tag.
   returned: success
@@ -163,6 +168,7 @@ from ansible.module_utils.build_context import (
     export_commit,
     export_work_tree,
     find_source,
+    is_version,
     make_version,
 )
 from ansible.module_utils.image_builder import (
@@ -180,7 +186,6 @@ from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper
 
-LATEST = "latest"
 DEFAULT_PLATFORM = "linux/amd64"
 LISTED_FILES = 20  # of those that are not committed, in the message
 MANIFEST_TYPES = [
@@ -204,31 +209,32 @@ class Tagged:
 
     @property
     def version(self) -> str | None:
-        """The image's version: its tag besides latest."""
-        return next((tag for tag in self.tags if tag != LATEST), None)
+        """The image's version, which is one of its tags."""
+        return next(filter(is_version, self.tags), None)
 
 
 @dataclass(frozen=True)
 class State:
-    """The two tags this module is about; None for one that does not exist."""
+    """What the version and the moving tag stand for; None for one that does not exist."""
 
     version: Tagged | None
-    latest: Tagged | None
+    moving: Tagged | None
 
     @property
-    def is_latest(self) -> bool:
-        """Whether latest is the version."""
+    def is_there(self) -> bool:
+        """Whether the moving tag is at the version."""
         return (
-            self.version is not None and self.latest is not None and self.version.digest == self.latest.digest
+            self.version is not None and self.moving is not None and self.version.digest == self.moving.digest
         )
 
 
 class EcrRepository:
-    """The API calls on one repository."""
+    """The API calls on one repository and its moving tag."""
 
-    def __init__(self, client: RetryingBotoClientWrapper, name: str) -> None:
+    def __init__(self, client: RetryingBotoClientWrapper, name: str, tag: str) -> None:
         self.client = client
         self.name = name
+        self.tag = tag
 
     def registry(self) -> tuple[str, dict[str, str]]:
         """Ask for the registry's host and for credentials to push, valid for 12 hours."""
@@ -249,7 +255,7 @@ class EcrRepository:
 
     def describe(self, version: str) -> State:
         """Read both tags."""
-        return State(version=self.find(version), latest=self.find(LATEST))
+        return State(version=self.find(version), moving=self.find(self.tag))
 
     def manifest(self, digest: str) -> dict[str, Any]:
         """Get an image's manifest as ECR has it, with its media type."""
@@ -265,14 +271,14 @@ class EcrRepository:
         """Read an image's layers, with their compressed sizes in bytes."""
         return json.loads(self.manifest(digest)["imageManifest"])["layers"]
 
-    def move_latest(self, digest: str) -> None:
-        """Make latest stand for an image that is in the repository."""
+    def move(self, digest: str) -> None:
+        """Make the moving tag stand for an image that is in the repository."""
         image = self.manifest(digest)
         manifest_type = image.get("imageManifestMediaType") or json.loads(image["imageManifest"])["mediaType"]
         try:
             self.client.put_image(
                 repositoryName=self.name,
-                imageTag=LATEST,
+                imageTag=self.tag,
                 imageManifest=image["imageManifest"],
                 imageManifestMediaType=manifest_type,
                 aws_retry=True,
@@ -376,61 +382,62 @@ def publish(
     return Published(diff_ids, sent, built - started, time.monotonic() - built)
 
 
-def diff(version: str, before: State, digest: str | None) -> dict[str, Any]:
-    """Show what latest was and will be."""
-    was = {"version": before.latest.version, "digest": before.latest.digest} if before.latest else {}
-    return {"before": {LATEST: was}, "after": {LATEST: {"version": version, "digest": digest}}}
+def diff(tag: str, version: str, before: State, digest: str | None) -> dict[str, Any]:
+    """Show what the moving tag was and will be."""
+    was = {"version": before.moving.version, "digest": before.moving.digest} if before.moving else {}
+    return {"before": {tag: was}, "after": {tag: {"version": version, "digest": digest}}}
 
 
-def predict(name: str, version: str, before: State) -> dict[str, Any]:
+def predict(repository: EcrRepository, version: str, before: State) -> dict[str, Any]:
     """Return the result of check mode."""
-    result: dict[str, Any] = {"changed": not before.is_latest, "version": version}
+    name, tag = f"{repository.name}:{version}", repository.tag
+    result: dict[str, Any] = {"changed": not before.is_there, "version": version}
     if before.version is None:
-        message = f"Would build {name}:{version}, push it and move latest to it."
-        return result | {"msg": message, "diff": diff(version, before, "known after the build")}
+        message = f"Would build {name}, push it and move {tag} to it."
+        return result | {"msg": message, "diff": diff(tag, version, before, "known after the build")}
     digest = before.version.digest
-    result |= {"digest": digest, "bytes_pushed": 0, "diff": diff(version, before, digest)}
-    if before.is_latest:
-        return result | {"msg": f"{name}:{version} is latest already."}
-    return result | {"msg": f"Would move latest to {name}:{version}, which is in the repository."}
+    result |= {"digest": digest, "bytes_pushed": 0, "diff": diff(tag, version, before, digest)}
+    if before.is_there:
+        return result | {"msg": f"{name} is {tag} already."}
+    return result | {"msg": f"Would move {tag} to {name}, which is in the repository."}
 
 
 def ensure(
     repository: EcrRepository, version: str, before: State, publish_version: Callable[[], Published]
 ) -> dict[str, Any]:
-    """Bring the version into the repository if it is not there, make it latest, and return the result.
+    """Bring the version into the repository if it is not there, move the tag to it, and return the result.
 
     Raises:
         ImageError: when somebody else moves a tag meanwhile.
     """
-    name = f"{repository.name}:{version}"
+    name, tag = f"{repository.name}:{version}", repository.tag
     published = publish_version() if before.version is None else Published()
     after = repository.describe(version)
-    if after.version and not after.is_latest:
-        repository.move_latest(after.version.digest)
+    if after.version and not after.is_there:
+        repository.move(after.version.digest)
         after = repository.describe(version)
-    if after.version is None or not after.is_latest:
+    if after.version is None or not after.is_there:
         raise ImageError(
-            f"{name} was pushed, but somebody else moved the tags meanwhile: latest is "
-            f"{after.latest and after.latest.version} now. Run this again to make it {version}."
+            f"{name} was pushed, but somebody else moved the tags meanwhile: {tag} is "
+            f"{after.moving and after.moving.version} now. Run this again to make it {version}."
         )
     digest, size = after.version.digest, 0
     if published.sent:
         size = bytes_sent(published.sent, published.diff_ids, repository.layers(digest))
     if before.version is None:
-        message = f"Built {name}, pushed {size / 1e6:.1f} MB and moved latest to it."
-    elif before.is_latest:
-        message = f"{name} is latest already."
+        message = f"Built {name}, pushed {size / 1e6:.1f} MB and moved {tag} to it."
+    elif before.is_there:
+        message = f"{name} is {tag} already."
     else:
-        message = f"Moved latest to {name}, which is in the repository."
+        message = f"Moved {tag} to {name}, which is in the repository."
     return {
-        "changed": not before.is_latest,
+        "changed": not before.is_there,
         "version": version,
         "digest": digest,
         "bytes_pushed": size,
         "seconds": {"build": round(published.build_seconds, 2), "push": round(published.push_seconds, 2)},
         "msg": message,
-        "diff": diff(version, before, digest),
+        "diff": diff(tag, version, before, digest),
     }
 
 
@@ -451,7 +458,7 @@ def run(module: AnsibleAWSModule) -> dict[str, Any]:
             "Fetch the whole history (`fetch-depth: 0` in GitHub Actions)."
         )
     client = module.client("ecr", retry_decorator=AWSRetry.jittered_backoff())
-    repository = EcrRepository(client, params["repository"])
+    repository = EcrRepository(client, params["repository"], params["tag"])
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         content_hash = export_work_tree(source, tree) if source.uncommitted else None
@@ -461,7 +468,7 @@ def run(module: AnsibleAWSModule) -> dict[str, Any]:
         image = f"{registry}/{repository.name}:{version}"
         before = repository.describe(version)
         if module.check_mode:
-            return predict(repository.name, version, before) | {"image": image}
+            return predict(repository, version, before) | {"image": image}
         with Log(params["log_path"] and Path(params["log_path"])) as log:
             result = ensure(
                 repository, version, before, lambda: publish(module, source, tree, image, credentials, log)
@@ -475,6 +482,7 @@ def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
             "repository": {"type": "str", "required": True},
+            "tag": {"type": "str", "default": "latest"},
             "context": {"type": "path", "required": True},
             "dockerfile": {"type": "path"},
             "allow_dirty": {"type": "bool", "default": False},

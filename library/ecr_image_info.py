@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 - name: Name the image that the host takes at its next start
   ansible.builtin.debug:
-    msg: "{{ pushed.images | selectattr('tags', 'contains', 'latest') | map(attribute='digest') }}"
+    msg: "{{ pushed.images | selectattr('tags', 'contains', 'latest') | map(attribute='version') }}"
 """
 
 RETURN = r"""
@@ -50,6 +50,10 @@ images:
       type: list
       elements: str
       sample: [latest, 3f2c1e9a7b10]
+    version:
+      description: The one of its tags which M(ecr_image) has given it; empty when there is none.
+      type: str
+      sample: 3f2c1e9a7b10
     pushed_at:
       description: When it was pushed, ISO 8601.
       type: str
@@ -68,6 +72,7 @@ with contextlib.suppress(ImportError):  # AnsibleAWSModule reports a missing lib
     from botocore.exceptions import BotoCoreError, ClientError
 
 from ansible.module_utils.aws_errors import explain
+from ansible.module_utils.build_context import is_version
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
@@ -86,9 +91,11 @@ def describe(client: "BaseClient", repository: str) -> list[dict[str, Any]]:
 
 def as_image(detail: dict[str, Any]) -> Image:
     """Return what this module tells of an image."""
+    tags = sorted(detail.get("imageTags", []))
     return {
         "digest": detail["imageDigest"],
-        "tags": sorted(detail.get("imageTags", [])),
+        "tags": tags,
+        "version": next(filter(is_version, tags), ""),
         "pushed_at": detail["imagePushedAt"].isoformat(),
         "size": detail.get("imageSizeInBytes", 0),
     }

@@ -18,7 +18,8 @@ options:
     type: str
     required: true
   scan_on_push:
-    description: Whether ECR scans each image that is pushed for known vulnerabilities. A new repository's does.
+    description:
+      - Whether ECR scans each image that is pushed for known vulnerabilities. A new repository's does.
     type: bool
   image_tag_mutability:
     description: Whether a tag may move to another image. In a new repository it may.
@@ -42,10 +43,10 @@ options:
     type: bool
     default: false
 notes:
-  - Needs the rights C(ecr:DescribeRepositories), C(ecr:ListTagsForResource) and C(ecr:GetLifecyclePolicy), and for
-    what is to be changed C(ecr:CreateRepository), C(ecr:TagResource), C(ecr:PutImageScanningConfiguration),
-    C(ecr:PutImageTagMutability), C(ecr:PutLifecyclePolicy), C(ecr:DeleteLifecyclePolicy) and
-    C(ecr:DeleteRepository).
+  - Needs the rights C(ecr:DescribeRepositories), C(ecr:ListTagsForResource) and C(ecr:GetLifecyclePolicy),
+    and for what is to be changed C(ecr:CreateRepository), C(ecr:TagResource),
+    C(ecr:PutImageScanningConfiguration), C(ecr:PutImageTagMutability), C(ecr:PutLifecyclePolicy),
+    C(ecr:DeleteLifecyclePolicy) and C(ecr:DeleteRepository).
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules

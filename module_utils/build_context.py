@@ -112,6 +112,11 @@ def make_version(source: Source, content_hash: str | None, inputs: str) -> str:
     return "-".join(parts)
 
 
+def is_version(tag: str) -> bool:
+    """Tell the tag that names what was built from one that moves."""
+    return re.match(r"[0-9a-f]{12}(-|$)|dirty-", tag) is not None
+
+
 def export_commit(source: Source, target: Path) -> None:
     """Write the committed files to a folder, with modes and symbolic links as Git has them.
 

@@ -90,6 +90,7 @@ def config(tmp_path: Path, engine: docker.DockerClient) -> Iterator[Config]:
         config = Config(
             region="eu-central-1",
             repository="test-web",
+            image_tag="latest",
             parameters_path="/test/env",
             container=f"matinee-test-{uuid.uuid4().hex[:8]}",
             port=8501,
@@ -103,6 +104,9 @@ def config(tmp_path: Path, engine: docker.DockerClient) -> Iterator[Config]:
             drain_seconds=30,
             keep_images=3,
             idle_minutes=0,
+            metrics_namespace="",
+            log_group="",
+            watch_directory=str(tmp_path),
             run_directory=run_directory,
             state_directory=str(tmp_path),
             proxy_directory=run_directory,

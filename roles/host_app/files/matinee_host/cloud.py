@@ -3,7 +3,7 @@
 import base64
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import boto3
@@ -20,6 +20,12 @@ MANIFEST_TYPES = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
 ]
+
+
+# They answer in milliseconds; where they do not at a start, the last good image is waiting
+PATIENCE = ClientConfig(
+    connect_timeout=3, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2}
+)
 
 
 class CloudError(LaunchError):
@@ -42,21 +48,13 @@ class Cloud:
     """
 
     def __init__(self, region: str) -> None:
-        core = botocore.session.Session()
-        # The metadata service can be slow in a host's first seconds; by default it is asked once, for 1 s.
-        core.set_config_variable("metadata_service_timeout", 2)
-        core.set_config_variable("metadata_service_num_attempts", 3)
-        session = boto3.Session(botocore_session=core, region_name=region)
-        # Both answer in milliseconds; where they do not at a start, the last good image is waiting
-        patience = ClientConfig(
-            connect_timeout=3, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2}
-        )
-        self._ecr = session.client("ecr", config=patience)
-        self._ssm = session.client("ssm", config=patience)
-        self._s3 = session.client("s3", config=patience.merge(ClientConfig(read_timeout=30)))
+        session = session_in(region)
+        self._ecr = session.client("ecr", config=PATIENCE)
+        self._ssm = session.client("ssm", config=PATIENCE)
+        self._s3 = session.client("s3", config=PATIENCE.merge(ClientConfig(read_timeout=30)))
 
     def digest_of(self, repository: str, tag: str) -> str | None:
-        """The digest of the image with a tag; None when there is none. `latest` is the one pushed last.
+        """The digest of the image with a tag; None when there is none.
 
         Raises:
             CloudError: ECR did not answer, or refused.
@@ -127,6 +125,55 @@ class Cloud:
             metadata: dict[str, str] = self._s3.head_object(Bucket=bucket, Key=key)["Metadata"]
             self._s3.download_file(bucket, key, str(file))
             return metadata
+
+
+class Reports:
+    """The AWS services which take figures and logs.
+
+    Args:
+        region: The region of both.
+    """
+
+    def __init__(self, region: str) -> None:
+        session = session_in(region)
+        self._cloudwatch = session.client("cloudwatch", config=PATIENCE)
+        self._logs = session.client("logs", config=PATIENCE.merge(ClientConfig(read_timeout=30)))
+
+    def put_figures(self, namespace: str, figures: dict[str, tuple[float, str]]) -> None:
+        """Publish figures, each with its unit, in one call.
+
+        Raises:
+            CloudError: CloudWatch did not answer, or refused.
+        """
+        data = [
+            {"MetricName": name, "Value": value, "Unit": unit} for name, (value, unit) in figures.items()
+        ]
+        with cloud_errors("CloudWatch takes no figures"):
+            self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
+
+    def put_lines(self, group: str, stream: str, lines: Sequence[tuple[int, str]]) -> None:
+        """Append lines, each with its time in milliseconds, the oldest first; the stream is made if it is missing.
+
+        Raises:
+            CloudError: CloudWatch Logs did not answer, or refused, or there is no such group.
+        """
+        events = [{"timestamp": time, "message": text} for time, text in lines]
+        where = {"logGroupName": group, "logStreamName": stream}
+        with cloud_errors(f"CloudWatch Logs takes no lines of {stream}"):
+            try:
+                self._logs.put_log_events(**where, logEvents=events)
+            except self._logs.exceptions.ResourceNotFoundException:
+                self._logs.create_log_stream(**where)
+                self._logs.put_log_events(**where, logEvents=events)
+
+
+def session_in(region: str) -> boto3.Session:
+    """What clients are made with: the role of this instance, in a region."""
+    core = botocore.session.Session()
+    # The metadata service can be slow in a host's first seconds; by default it is asked once, for 1 s.
+    core.set_config_variable("metadata_service_timeout", 2)
+    core.set_config_variable("metadata_service_num_attempts", 3)
+    return boto3.Session(botocore_session=core, region_name=region)
 
 
 @contextlib.contextmanager

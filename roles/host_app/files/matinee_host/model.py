@@ -72,6 +72,7 @@ class Config:
 
     region: str
     repository: str
+    image_tag: str
     parameters_path: str
     container: str
     port: int
@@ -85,6 +86,9 @@ class Config:
     drain_seconds: int
     keep_images: int
     idle_minutes: int  # 0 for no limit
+    metrics_namespace: str  # "" where no figures are published
+    log_group: str  # "" where logs are not shipped
+    watch_directory: str
     run_directory: str  # on tmpfs
     state_directory: str
     proxy_directory: str

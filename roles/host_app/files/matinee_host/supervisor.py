@@ -270,7 +270,7 @@ class Supervisor:
             if self.status.state in ("starting", "stopped"):
                 self.step("looking")
             cloud = Cloud(self.config.region)
-            digest = cloud.digest_of(self.config.repository, "latest")
+            digest = cloud.digest_of(self.config.repository, self.config.image_tag)
             if digest is None:
                 raise NoImageError(f"No image has been pushed to {self.config.repository} yet.")
             mark = self.state.mark(digest)
