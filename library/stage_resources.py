@@ -7,10 +7,11 @@ DOCUMENTATION = r"""
 module: stage_resources
 short_description: List everything in AWS that belongs to a stage
 description:
-  - Lists the resources that carry the tags C(Project) and C(Stage) of a stage, of all the types that this
-    project creates. Terminated instances are left out.
-  - A bucket is also known by its name, which begins with the project's and the stage's. A DNS record carries
-    no tags; the Elastic IP that it leads to carries its zone and name in the tag C(Record).
+  - Lists the resources that carry the tags of a stage (C(Project), C(Stage) and C(ManagedBy=matinee)), of all
+    the types that this project creates. Terminated instances are left out.
+  - With O(names), also those that have a name which the stage uses, whatever tags they carry.
+  - A bucket is only found if its name begins with the project's and the stage's. A DNS record carries no
+    tags; the Elastic IP that it leads to carries its zone and name in the tag C(Record).
   - Reads only. EC2, ECR, Parameter Store and S3 are read in one region; IAM and Route 53 have no regions.
 author:
   - The Matinee authors
@@ -23,11 +24,19 @@ options:
     description: Value of the tag C(Stage).
     type: str
     required: true
+  names:
+    description:
+      - Names that the stage uses, a list for each type of resource (see RV(resources.type)).
+      - An instance, a volume or an Elastic IP has its name in the tag C(Name); an Elastic IP is also known by
+        its address. A parameter is also known by a path above it, a record by its domain.
+    type: dict
+    default: {}
 notes:
   - Needs the rights C(ec2:Describe*), C(ecr:DescribeRepositories), C(ecr:ListTagsForResource),
     C(ssm:DescribeParameters), C(iam:ListUsers), C(iam:GetUser), C(iam:ListRoles), C(iam:GetRole),
     C(iam:ListInstanceProfiles), C(iam:GetInstanceProfile), C(s3:ListAllMyBuckets), C(s3:GetBucketTagging)
-    and, where there is a record, C(route53:ListResourceRecordSets).
+    and, where there is a record, C(route53:ListResourceRecordSets); to find one by its name,
+    C(route53:ListHostedZones).
   - IAM cannot be searched by tag, so this reads every user, role and instance profile of the account.
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -40,6 +49,15 @@ EXAMPLES = r"""
   stage_resources:
     project: ragstream
     stage: demo
+  register: found
+
+- name: Find also what has such a name without the tags
+  stage_resources:
+    project: ragstream
+    stage: demo
+    names:
+      repository: [ragstream-web]
+      elastic-ip: [ragstream-demo]
   register: found
 
 - name: Show it
@@ -57,8 +75,8 @@ resources:
   contains:
     type:
       description:
-        - One of V(bucket), V(elastic-ip), V(instance), V(instance-profile), V(key-pair), V(parameter),
-          V(record), V(repository), V(role), V(security-group), V(user) and V(volume).
+        - One of V(bucket), V(elastic-ip), V(instance), V(instance-profile), V(key-pair), V(lock),
+          V(parameter), V(record), V(repository), V(role), V(security-group), V(user) and V(volume).
       type: str
       sample: elastic-ip
     id:
@@ -73,10 +91,19 @@ resources:
           the id without one.
       type: str
       sample: 203.0.113.25
+    tagged:
+      description: Whether it carries the stage's tags. If not, it was found by its name.
+      type: bool
+      sample: true
+    adopted:
+      description: Whether it was there before the stage and was taken over, which the tag C(Adopted) says.
+      type: bool
+      sample: false
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -91,21 +118,58 @@ from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 
 Tags = dict[str, str]
-Resource = dict[str, str]
-Connect = Callable[[str], RetryingBotoClientWrapper]
+Filters = list[dict[str, Any]]
 
-# Type, operation, and where in its answer id and name are. These operations filter by tag themselves.
+
+@dataclass(frozen=True)
+class Resource:
+    """Something that may be of the stage; its tags or its name say whether it is."""
+
+    type: str
+    id: str
+    name: str
+    tags: Tags = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for, and how AWS is asked."""
+
+    connect: Callable[[str], RetryingBotoClientWrapper]
+    tags: Tags
+    names: dict[str, list[str]]
+
+    def tagged(self, resource: Resource) -> bool:
+        """Tell whether a resource carries the stage's tags."""
+        return self.tags.items() <= resource.tags.items()
+
+    def named(self, resource: Resource) -> bool:
+        """Tell whether a resource has one of the names."""
+        names = self.names.get(resource.type, [])
+        if resource.type == "parameter" and any(resource.name.startswith(f"{path}/") for path in names):
+            return True
+        return not {resource.name, resource.tags.get("Name")}.isdisjoint(names)
+
+
+# Type, operation, where in its answer id, name and tags are, and the filter that knows the name
 NAME_TAG = "Tags[?Key=='Name'].Value | [0]"
 EC2_TYPES = (
     (
         "instance",
         "describe_instances",
-        f"Reservations[].Instances[?State.Name != 'terminated'][].[InstanceId, {NAME_TAG}]",
+        f"Reservations[].Instances[?State.Name != 'terminated'][].[InstanceId, {NAME_TAG}, Tags]",
+        "tag:Name",
     ),
-    ("volume", "describe_volumes", f"Volumes[].[VolumeId, {NAME_TAG}]"),
-    ("security-group", "describe_security_groups", "SecurityGroups[].[GroupId, GroupName]"),
-    ("key-pair", "describe_key_pairs", "KeyPairs[].[KeyPairId, KeyName]"),
-    ("elastic-ip", "describe_addresses", "Addresses[].[AllocationId, PublicIp]"),
+    ("volume", "describe_volumes", f"Volumes[].[VolumeId, {NAME_TAG}, Tags]", "tag:Name"),
+    (
+        "security-group",
+        "describe_security_groups",
+        "SecurityGroups[].[GroupId, GroupName, Tags]",
+        "group-name",
+    ),
+    ("key-pair", "describe_key_pairs", "KeyPairs[].[KeyPairId, KeyName, Tags]", "key-name"),
+    ("elastic-ip", "describe_addresses", "Addresses[].[AllocationId, PublicIp, Tags]", "tag:Name"),
+    ("elastic-ip", "describe_addresses", "Addresses[].[AllocationId, PublicIp, Tags]", "public-ip"),
 )
 # Type, operation to list them, where in its answer the names are, operation to read one, and its argument
 IAM_TYPES = (
@@ -136,87 +200,126 @@ def read(client: RetryingBotoClientWrapper, operation: str, **arguments: object)
     return getattr(client, operation)(**arguments)
 
 
-def carries(tags: list[dict[str, str]], wanted: Tags) -> bool:
-    """Tell whether tags as AWS lists them contain the wanted ones."""
-    return wanted.items() <= boto3_tag_list_to_ansible_dict(tags).items()
+def as_tags(listed: list[dict[str, str]] | None) -> Tags:
+    """Turn tags as AWS lists them into a dictionary."""
+    return boto3_tag_list_to_ansible_dict(listed or [])
 
 
-def ec2_filters(tags: Tags) -> list[dict[str, Any]]:
-    """Say to EC2 which tags are wanted."""
-    return [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+def ec2_resources(search: Search) -> Iterator[Resource]:
+    """Find what EC2 has. Its operations filter themselves."""
+    by_tag = [{"Name": f"tag:{key}", "Values": [value]} for key, value in search.tags.items()]
+    for kind, operation, where, name_filter in EC2_TYPES:
+        names = search.names.get(kind)
+        by_name = [{"Name": name_filter, "Values": names}] if names else None
+        for filters in filter(None, (by_tag, by_name)):
+            answer = read(search.connect("ec2"), operation, Filters=filters)
+            for identity, name, tags in jmespath.search(where, answer) or []:
+                yield Resource(kind, identity, name or identity, as_tags(tags))
 
 
-def ec2_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
-    """Find what EC2 has."""
-    for kind, operation, where in EC2_TYPES:
-        answer = read(connect("ec2"), operation, Filters=ec2_filters(tags))
-        for identity, name in jmespath.search(where, answer) or []:
-            yield {"type": kind, "id": identity, "name": name or identity}
-
-
-def ecr_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
+def ecr_resources(search: Search) -> Iterator[Resource]:
     """Find the image repositories."""
-    client = connect("ecr")
+    client = search.connect("ecr")
     for repository in read(client, "describe_repositories")["repositories"]:
         arn = repository["repositoryArn"]
-        if carries(client.list_tags_for_resource(resourceArn=arn, aws_retry=True)["tags"], tags):
-            yield {"type": "repository", "id": arn, "name": repository["repositoryName"]}
+        tags = client.list_tags_for_resource(resourceArn=arn, aws_retry=True)["tags"]
+        yield Resource("repository", arn, repository["repositoryName"], as_tags(tags))
 
 
-def ssm_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
-    """Find the parameters."""
-    filters = [{"Key": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
-    for parameter in read(connect("ssm"), "describe_parameters", ParameterFilters=filters)["Parameters"]:
-        yield {"type": "parameter", "id": parameter["Name"], "name": parameter["Name"]}
+def ssm_resources(search: Search) -> Iterator[Resource]:
+    """Find the parameters, and the lock, which is kept in some. Their tags can be asked for, not read."""
+    lock = f"/{search.tags['Project']}/{search.tags['Stage']}/lock/"
+
+    def by_tag(tags: Tags) -> tuple[Tags, Filters]:
+        return tags, [{"Key": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+
+    questions = [by_tag(search.tags | {"Adopted": "true"}), by_tag(search.tags)]
+    if names := search.names.get("parameter"):
+        questions.append(({}, [{"Key": "Name", "Option": "Equals", "Values": names}]))
+        questions.append(({}, [{"Key": "Path", "Option": "Recursive", "Values": names}]))
+    for tags, filters in questions:
+        answer = read(search.connect("ssm"), "describe_parameters", ParameterFilters=filters)
+        for parameter in answer["Parameters"]:
+            name = parameter["Name"]
+            yield Resource("lock" if name.startswith(lock) else "parameter", name, name, tags)
 
 
-def iam_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
+def iam_resources(search: Search) -> Iterator[Resource]:
     """Find identities. One that goes away meanwhile is not there."""
-    client = connect("iam")
+    client = search.connect("iam")
     for kind, list_operation, where, get_operation, argument in IAM_TYPES:
         for name in jmespath.search(where, read(client, list_operation)):
             try:
                 answer = read(client, get_operation, **{argument: name})
             except is_boto3_error_code("NoSuchEntity"):
                 continue
-            if carries(jmespath.search("*.Tags | [0]", answer) or [], tags):
-                yield {"type": kind, "id": name, "name": name}
+            yield Resource(kind, name, name, as_tags(jmespath.search("*.Tags | [0]", answer)))
 
 
-def s3_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
+def s3_resources(search: Search) -> Iterator[Resource]:
     """Find the buckets, by name first: S3 can only be asked for the tags of one at a time."""
-    client = connect("s3")
-    for bucket in read(client, "list_buckets", Prefix=f"{tags['Project']}-{tags['Stage']}-")["Buckets"]:
+    client = search.connect("s3")
+    prefix = f"{search.tags['Project']}-{search.tags['Stage']}-"
+    for bucket in read(client, "list_buckets", Prefix=prefix)["Buckets"]:
         name = bucket["Name"]
         try:
-            found = client.get_bucket_tagging(Bucket=name, aws_retry=True)["TagSet"]
-        except is_boto3_error_code(["NoSuchTagSet", "NoSuchBucket"]):
+            tags = client.get_bucket_tagging(Bucket=name, aws_retry=True)["TagSet"]
+        except is_boto3_error_code("NoSuchTagSet"):
+            tags = []
+        except is_boto3_error_code("NoSuchBucket"):
             continue
-        if carries(found, tags):
-            yield {"type": "bucket", "id": name, "name": name}
+        yield Resource("bucket", name, name, as_tags(tags))
 
 
-def route53_resources(connect: Connect, tags: Tags) -> Iterator[Resource]:
-    """Find the records that still lead to the address which is tagged with them."""
-    for address in read(connect("ec2"), "describe_addresses", Filters=ec2_filters(tags))["Addresses"]:
-        record = boto3_tag_list_to_ansible_dict(address["Tags"]).get("Record")
-        if not record:
-            continue
-        zone, _, name = record.partition("/")
-        try:
-            [*found] = connect("route53").list_resource_record_sets(
-                HostedZoneId=zone, StartRecordName=name, StartRecordType="A", MaxItems="1", aws_retry=True
-            )["ResourceRecordSets"]
-        except is_boto3_error_code("NoSuchHostedZone"):
-            continue
-        values = [{"Value": address["PublicIp"]}]
-        if [(one["Name"], one["Type"], one.get("ResourceRecords")) for one in found] == [
-            (f"{name}.", "A", values)
-        ]:
-            yield {"type": "record", "id": record, "name": name}
+def route53_resources(search: Search) -> Iterator[Resource]:
+    """Find the records that still lead to the address which is tagged with them, and those of a domain."""
+    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in search.tags.items()]
+    for address in read(search.connect("ec2"), "describe_addresses", Filters=filters)["Addresses"]:
+        zone, _, name = as_tags(address["Tags"]).get("Record", "").partition("/")
+        if zone and address_of(search, zone, name) == [{"Value": address["PublicIp"]}]:
+            yield Resource("record", f"{zone}/{name}", name, search.tags)
+    if names := search.names.get("record"):
+        for zone in read(search.connect("route53"), "list_hosted_zones")["HostedZones"]:
+            identity = zone["Id"].rpartition("/")[2]
+            for name in names:
+                inside = f".{name}.".endswith(f".{zone['Name']}") and not zone["Config"]["PrivateZone"]
+                if inside and address_of(search, identity, name) is not None:
+                    yield Resource("record", f"{identity}/{name}", name, {})
+
+
+def address_of(search: Search, zone: str, name: str) -> list[dict[str, str]] | None:
+    """Return the values of a name's A record, or None when there is none."""
+    try:
+        found = search.connect("route53").list_resource_record_sets(
+            HostedZoneId=zone, StartRecordName=name, StartRecordType="A", MaxItems="1", aws_retry=True
+        )["ResourceRecordSets"]
+    except is_boto3_error_code("NoSuchHostedZone"):
+        return None
+    is_it = found and (found[0]["Name"], found[0]["Type"]) == (f"{name}.", "A")
+    return found[0].get("ResourceRecords", []) if is_it else None
 
 
 FINDERS = (ec2_resources, ecr_resources, ssm_resources, iam_resources, s3_resources, route53_resources)
+
+
+def find(search: Search) -> list[dict[str, Any]]:
+    """Find what is of the stage, each resource once: as first found, if several ways lead to it."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for finder in FINDERS:
+        for resource in finder(search):
+            tagged = search.tagged(resource)
+            if tagged or search.named(resource):
+                found.setdefault(
+                    (resource.type, resource.id),
+                    {
+                        "type": resource.type,
+                        "id": resource.id,
+                        "name": resource.name,
+                        "tagged": tagged,
+                        "adopted": resource.tags.get("Adopted") == "true",
+                    },
+                )
+    return sorted(found.values(), key=lambda resource: (resource["type"], resource["name"]))
 
 
 def main() -> None:
@@ -225,20 +328,21 @@ def main() -> None:
         argument_spec={
             "project": {"type": "str", "required": True},
             "stage": {"type": "str", "required": True},
+            "names": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    tags = {"Project": module.params["project"], "Stage": module.params["stage"]}
+    tags = {"Project": module.params["project"], "Stage": module.params["stage"], "ManagedBy": "matinee"}
 
     @cache
     def connect(service: str) -> RetryingBotoClientWrapper:
         return module.client(service, retry_decorator=AWSRetry.jittered_backoff())
 
     try:
-        resources = [resource for find in FINDERS for resource in find(connect, tags)]
+        resources = find(Search(connect, tags, module.params["names"]))
     except (BotoCoreError, ClientError) as error:
         module.fail_json(msg=explain(error, module.region))
-    module.exit_json(resources=sorted(resources, key=lambda resource: (resource["type"], resource["name"])))
+    module.exit_json(resources=resources)
 
 
 if __name__ == "__main__":

@@ -95,10 +95,12 @@ def expected(aws: Client, project: str) -> Iterator[dict[str, str]]:
             ],
         )
         cleanup.callback(aws("ec2").delete_security_group, GroupName=f"{project}-other")
-        other = [{"Key": "Project", "Value": "other"}, {"Key": "Stage", "Value": "demo"}]
+        # Somebody's own tags, which happen to be called as ours
+        other = [{"Key": "Project", "Value": project}, {"Key": "Stage", "Value": "demo"}]
         aws("iam").create_user(UserName=f"{project}-other", Tags=other)
         cleanup.callback(aws("iam").delete_user, UserName=f"{project}-other")
-        yield make_stage(aws, cleanup, project, {"Project": project, "Stage": "demo"})
+        tags = {"Project": project, "Stage": "demo", "ManagedBy": "matinee"}
+        yield make_stage(aws, cleanup, project, tags)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,7 @@ def found(run_module: RunModule, expected: dict[str, str], project: str) -> Outc
 def test_every_resource_of_the_stage_is_listed_and_no_other(found: Outcome, expected: dict[str, str]) -> None:
     listed = [(resource["type"], resource["name"]) for resource in found.result["resources"]]
     assert listed == sorted(expected.items())
+    assert all(resource["tagged"] and not resource["adopted"] for resource in found.result["resources"])
     assert not found.changed
 
 
@@ -119,6 +122,36 @@ def test_ids_are_those_of_aws(aws: Client, found: Outcome) -> None:
     assert ec2.describe_security_groups(GroupIds=[ids["security-group"]])["SecurityGroups"]
     assert ec2.describe_addresses(AllocationIds=[ids["elastic-ip"]])["Addresses"]
     assert ec2.describe_key_pairs(KeyPairIds=[ids["key-pair"]])["KeyPairs"]
+
+
+def test_what_has_a_name_of_the_stage_is_listed_without_its_tags(
+    run_module: RunModule, expected: dict[str, str], project: str
+) -> None:
+    names = {kind: [name] for kind, name in expected.items() if kind != "volume"}  # that has none
+    names |= {
+        "parameter": [f"/{project}"],
+        "security-group": [f"{project}-other"],
+        "user": [f"{project}-other"],
+    }
+    run = run_module("stage_resources", {"project": project, "stage": "none", "names": names})
+    wanted = expected | {"security-group": f"{project}-other", "user": f"{project}-other"}
+    # A bucket's name begins with the stage's
+    wanted = {kind: name for kind, name in wanted.items() if kind not in ("bucket", "volume")}
+    assert {resource["type"]: resource["name"] for resource in run.result["resources"]} == wanted
+    assert not any(resource["tagged"] for resource in run.result["resources"])
+
+
+def test_what_was_adopted_says_so(
+    run_module: RunModule, aws: Client, expected: dict[str, str], project: str
+) -> None:
+    mark = [{"Key": "Adopted", "Value": "true"}]
+    aws("iam").tag_user(UserName=expected["user"], Tags=mark)
+    aws("ssm").add_tags_to_resource(ResourceType="Parameter", ResourceId=expected["parameter"], Tags=mark)
+    names = {"parameter": [f"/{project}"], "user": [expected["user"]]}
+    run = run_module("stage_resources", {"project": project, "stage": "demo", "names": names})
+    adopted = [resource["type"] for resource in run.result["resources"] if resource["adopted"]]
+    assert adopted == ["parameter", "user"]
+    assert len(run.result["resources"]) == len(expected)
 
 
 def test_stage_without_resources_is_an_empty_list(run_module: RunModule, project: str) -> None:
