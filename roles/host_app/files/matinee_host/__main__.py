@@ -2,6 +2,7 @@
 
 Commands:
     run       The systemd unit's program: serve, watch, and do as the others ask.
+    watch     The program of the unit beside it: figures and logs to CloudWatch, as far as they are wanted.
     status    Print what is served, or why nothing is, with what is known of versions and of the show.
     release   Serve the newest pushed image now; visitors notice nothing.
     rollback  Serve the previous good version, or a named one; what was served is marked.
@@ -43,6 +44,7 @@ from matinee_host.proxy import Proxy, connections
 from matinee_host.show import Show
 from matinee_host.status import read_status
 from matinee_host.supervisor import Supervisor
+from matinee_host.watch import watch
 
 YEAR = 365 * 24 * 60  # minutes
 
@@ -129,6 +131,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=Path("/etc/matinee/host.json"), metavar="FILE")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run")
+    commands.add_parser("watch")
     commands.add_parser("status")
     asking = argparse.ArgumentParser(add_help=False)
     asking.add_argument("--by", metavar="WHO", help="who asks, for the history")
@@ -160,6 +163,8 @@ def main() -> ExitCode:
         config = load_config(options.config)
         if options.command == "run":
             run(config)
+        if options.command == "watch":
+            watch(config)
         if options.command == "status":
             print_json(status(config))
             return ExitCode.OK
