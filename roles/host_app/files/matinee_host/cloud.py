@@ -152,7 +152,9 @@ class Reports:
             self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
 
     def put_lines(self, group: str, stream: str, lines: Sequence[tuple[int, str]]) -> None:
-        """Append lines, each with its time in milliseconds, the oldest first; the stream is made if it is missing.
+        """Append lines, each with its time in milliseconds, the oldest first.
+
+        A stream that is missing is made, a group is not.
 
         Raises:
             CloudError: CloudWatch Logs did not answer, or refused, or there is no such group.

@@ -1,7 +1,7 @@
 """The journal of app, launcher and proxy, copied to CloudWatch Logs.
 
-The journal is the buffer: what could not be sent is read again, from the place that is kept on the disk. A line may
-come twice after a crash, and is never left out for want of a connection.
+The journal is the buffer: what could not be sent is read again, from the place that is kept on the disk.
+A line may come twice after a crash, and is never left out for want of a connection.
 """
 
 import json
@@ -21,8 +21,9 @@ STREAMS = {
     ],
 }
 
-# What PutLogEvents takes at once: 10,000 lines, 1,048,576 bytes with 26 more for each line, and lines that are no
-# more than 24 hours apart (its API reference, read in November 2026; the newest says no more of the hours)
+# What PutLogEvents takes at once: 10,000 lines, 1,048,576 bytes with 26 more for each line, lines of 256 KB, and
+# no more than 24 hours from the first to the last (its API reference, November 2026; some editions leave the
+# hours out)
 BATCH_LINES = 1000
 BATCH_BYTES = 1_000_000
 LINE_BYTES = 250_000

@@ -1,6 +1,7 @@
 """The program beside the launcher: tells CloudWatch how the host is, and copies its logs there.
 
-It has no part in serving. Where AWS does not answer or refuses, it says so once, waits longer each time, and goes on.
+It has no part in serving. Where AWS does not answer or refuses, it says so once, waits longer each time, and
+goes on.
 """
 
 import shutil
@@ -102,7 +103,7 @@ def is_healthy(config: Config) -> bool:
     """Whether visitors get a good answer of the app's health path."""
     try:
         url = f"http://{config.proxy_front}{config.health_path}"
-        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT) as answer:  # noqa: S310 - it is this host's
+        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT) as answer:
             return bool(200 <= answer.status < 300)
     except OSError:  # nobody answers, or with an error
         return False
