@@ -1,5 +1,5 @@
 # What to type. Every target installs what it needs.
-.PHONY: help demo test lint bench app clean lock
+.PHONY: help stage demo test lint bench app clean lock
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## Show this list
@@ -8,6 +8,9 @@ help: ## Show this list
 demo: ## See all of it work on this machine: a local AWS, a host that boots, the app at its URL
 	@tools/bootstrap controller
 	@.venv/bin/python -u tools/demo
+
+stage: ## Make a second stage's inventory: NAME=staging, and SHARE=repository to use the first one's images
+	@tools/stage "$(NAME)" $(SHARE)
 
 test: ## Run every check and every test
 	@tools/bootstrap dev
