@@ -21,7 +21,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import run_simple
 
-from . import gaps, iam, imds, route53, s3
+from . import gaps, github, iam, imds, route53, s3, sts
 from .ecr import Registry
 from .instances import Reconciler
 
@@ -42,11 +42,13 @@ def main() -> None:
     iam.install()
     route53.install()
     s3.install()
+    sts.install()
     registry = Registry(settings, DomainDispatcherApplication(create_backend_app))
     registry.install()
     reconciler = Reconciler(settings)
     reconciler.install()
     iam.create_administrator()
+    github.create_key()
     # A container's first process is not ended by signals it does not take
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     for task in (reconciler.run, imds.serve):

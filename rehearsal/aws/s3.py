@@ -5,7 +5,6 @@ from collections.abc import Callable
 import xmltodict
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.common_types import TYPE_RESPONSE
-from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.s3.exceptions import BucketAccessDeniedError
 from moto.s3.responses import ACTION_MAP, S3Response
 
@@ -20,8 +19,6 @@ SUBRESOURCES = {
     "publicAccessBlock": "BucketPublicAccessBlock",
     "replication": "ReplicationConfiguration",
 }
-# Who comes in over the loopback is taken for one who comes over TLS, too
-WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def install() -> None:
@@ -42,18 +39,6 @@ def install() -> None:
         if "Authorization" not in response.headers:
             raise BucketAccessDeniedError(bucket=bucket_name or "")
         original(response, bucket_name, key_name)
-
-    @mends(IAMPolicyStatement, "is_action_permitted")
-    def permitted(
-        original: Callable[..., PermissionResult],
-        statement: IAMPolicyStatement,
-        *args: object,
-        **kwargs: object,
-    ) -> PermissionResult:
-        # moto takes a condition that does not hold for a refusal
-        if statement._statement.get("Condition") == WITHOUT_TLS:
-            return PermissionResult.NEUTRAL
-        return original(statement, *args, **kwargs)
 
     @mends(S3Response, "_bucket_response_delete_keys")
     def delete_keys(

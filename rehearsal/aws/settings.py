@@ -15,6 +15,8 @@ AUTHORITY = Path("/tls/ca.crt")
 ACME_ROOT = "https://acme:15000/roots/0"
 RECORDS = Path("/zones/records")
 ADMINISTRATOR = Path("/var/lib/rehearsal/administrator.json")
+TRAIL = Path("/var/log/rehearsal/trail.jsonl")
+GITHUB_KEY = Path("/var/lib/rehearsal/github.json")
 
 
 @dataclass(frozen=True)
