@@ -10,8 +10,9 @@ description:
   - Lists the resources that carry the tags of a stage (C(Project), C(Stage) and C(ManagedBy=matinee)), of all
     the types that this project creates. Terminated instances are left out.
   - With O(names), also those that have a name which the stage uses, whatever tags they carry.
-  - A bucket is only found if its name begins with the project's and the stage's. A DNS record carries no
-    tags; the Elastic IP that it leads to carries its zone and name in the tag C(Record).
+  - A bucket, an alarm or a log group is only found if its name begins with the project's and the stage's.
+    A DNS record carries no tags; the Elastic IP that it leads to carries its zone and name in the tag
+    C(Record).
   - Reads only. EC2, ECR, Parameter Store and S3 are read in one region; IAM and Route 53 have no regions.
 author:
   - The Matinee authors
@@ -34,7 +35,9 @@ options:
 notes:
   - Needs the rights C(ec2:Describe*), C(ecr:DescribeRepositories), C(ecr:ListTagsForResource),
     C(ssm:DescribeParameters), C(iam:ListUsers), C(iam:GetUser), C(iam:ListRoles), C(iam:GetRole),
-    C(iam:ListInstanceProfiles), C(iam:GetInstanceProfile), C(s3:ListAllMyBuckets), C(s3:GetBucketTagging)
+    C(iam:ListInstanceProfiles), C(iam:GetInstanceProfile), C(s3:ListAllMyBuckets), C(s3:GetBucketTagging),
+    C(cloudwatch:DescribeAlarms), C(cloudwatch:ListTagsForResource), C(sns:ListTopics),
+    C(sns:ListTagsForResource), C(logs:DescribeLogGroups), C(logs:ListTagsForResource)
     and, where there is a record, C(route53:ListResourceRecordSets); to find one by its name,
     C(route53:ListHostedZones).
   - IAM cannot be searched by tag, so this reads every user, role and instance profile of the account.
@@ -75,8 +78,9 @@ resources:
   contains:
     type:
       description:
-        - One of V(bucket), V(elastic-ip), V(instance), V(instance-profile), V(key-pair), V(lock),
-          V(parameter), V(record), V(repository), V(role), V(security-group), V(user) and V(volume).
+        - One of V(alarm), V(bucket), V(elastic-ip), V(instance), V(instance-profile), V(key-pair), V(lock),
+          V(log-group), V(parameter), V(record), V(repository), V(role), V(security-group), V(topic), V(user)
+          and V(volume).
       type: str
       sample: elastic-ip
     id:
@@ -299,7 +303,48 @@ def address_of(search: Search, zone: str, name: str) -> list[dict[str, str]] | N
     return found[0].get("ResourceRecords", []) if is_it else None
 
 
-FINDERS = (ec2_resources, ecr_resources, ssm_resources, iam_resources, s3_resources, route53_resources)
+def alarm_resources(search: Search) -> Iterator[Resource]:
+    """Find the alarms, by the beginning of their names: CloudWatch can only be asked for the tags of one."""
+    client = search.connect("cloudwatch")
+    prefix = f"{search.tags['Project']}-{search.tags['Stage']}/"
+    for alarm in read(client, "describe_alarms", AlarmNamePrefix=prefix)["MetricAlarms"]:
+        tags = client.list_tags_for_resource(ResourceARN=alarm["AlarmArn"], aws_retry=True)["Tags"]
+        yield Resource("alarm", alarm["AlarmName"], alarm["AlarmName"], as_tags(tags))
+
+
+def topic_resources(search: Search) -> Iterator[Resource]:
+    """Find the topics. One that goes away meanwhile is not there."""
+    client = search.connect("sns")
+    for topic in read(client, "list_topics").get("Topics", []):
+        arn = topic["TopicArn"]
+        try:
+            tags = client.list_tags_for_resource(ResourceArn=arn, aws_retry=True)["Tags"]
+        except is_boto3_error_code(["NotFound", "ResourceNotFound"]):
+            continue
+        yield Resource("topic", arn, arn.rpartition(":")[2], as_tags(tags))
+
+
+def log_group_resources(search: Search) -> Iterator[Resource]:
+    """Find the log groups, by name first."""
+    client = search.connect("logs")
+    prefix = f"/{search.tags['Project']}/{search.tags['Stage']}"
+    for group in read(client, "describe_log_groups", logGroupNamePrefix=prefix)["logGroups"]:
+        arn = group["arn"].removesuffix(":*")
+        tags: Tags = client.list_tags_for_resource(resourceArn=arn, aws_retry=True)["tags"]
+        yield Resource("log-group", group["logGroupName"], group["logGroupName"], tags)
+
+
+FINDERS = (
+    ec2_resources,
+    ecr_resources,
+    ssm_resources,
+    iam_resources,
+    s3_resources,
+    route53_resources,
+    alarm_resources,
+    topic_resources,
+    log_group_resources,
+)
 
 
 def find(search: Search) -> list[dict[str, Any]]:

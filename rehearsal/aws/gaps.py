@@ -1,5 +1,7 @@
-"""Where moto's EC2 and IAM differ from AWS in a way the playbooks meet. Each function says what it mends."""
+"""Where moto differs from AWS in a way the playbooks meet. Each function says what it mends."""
 
+import copy
+import json
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -12,10 +14,13 @@ from moto.ec2.models.instances import Instance, InstanceState, MetadataOptions, 
 from moto.ec2.models.tags import EC2_PREFIX_TO_RESOURCE
 from moto.ec2.models.vpcs import VPC, VPCBackend
 from moto.iam.responses import IamResponse
+from moto.logs.responses import LogsResponse
+from moto.sns.models import SNSBackend, Subscription
+from moto.sns.responses import SNSResponse
 
 from .layout import Layout
 from .mend import adds, mends
-from .settings import ACCOUNT
+from .settings import ACCOUNT, PARTITION
 
 # What an instance's metadata options are called where the request names them differently
 NAMES_OF_METADATA_OPTIONS = {
@@ -38,6 +43,8 @@ def install(layout: Layout) -> None:
     _elastic_address_on_the_move()
     _default_vpc(layout)
     _public_addresses(layout)
+    _mail_address_to_be_confirmed()
+    _log_group_of_a_request()
 
 
 def _tags_of_elastic_addresses() -> None:
@@ -173,3 +180,47 @@ def _public_addresses(layout: Layout) -> None:
 
     elastic_ip_addresses.random_ip = draw
     elastic_network_interfaces.random_public_ip = draw
+
+
+def _mail_address_to_be_confirmed() -> None:
+    """A subscribed mail address is listed as pending until its owner clicks the link; here, with any token."""
+    confirmed: set[str] = set()
+
+    @mends(SNSResponse, "confirm_subscription")
+    def confirm_subscription(
+        original: Callable[[SNSResponse], ActionResult], response: SNSResponse
+    ) -> ActionResult:
+        result = original(response)
+        confirmed.add(response._get_param("TopicArn"))
+        return result
+
+    @mends(SNSBackend, "list_subscriptions_by_topic")
+    def list_subscriptions_by_topic(
+        original: Callable[..., tuple[list[Subscription], int | None]],
+        backend: SNSBackend,
+        topic_arn: str,
+        *args: object,
+        **kwargs: object,
+    ) -> tuple[list[Subscription], int | None]:
+        found, following = original(backend, topic_arn, *args, **kwargs)
+        listed = [copy.copy(subscription) for subscription in found]
+        for subscription in listed:
+            if subscription.protocol == "email" and topic_arn not in confirmed:
+                subscription.arn = "PendingConfirmation"
+        return listed, following
+
+    @mends(SNSBackend, "delete_topic")
+    def delete_topic(original: Callable[[SNSBackend, str], None], backend: SNSBackend, arn: str) -> None:
+        original(backend, arn)
+        confirmed.discard(arn)
+
+
+def _log_group_of_a_request() -> None:
+    """A policy can name log groups and streams: moto asks about all of them whatever the request is about."""
+
+    @adds(LogsResponse, "_determine_resource")
+    def resource(response: LogsResponse) -> str:
+        named = json.loads(response.body or "{}")
+        group, stream = named.get("logGroupName"), named.get("logStreamName")
+        arn = f"arn:{PARTITION}:logs:{response.region}:{ACCOUNT}:log-group:{group}"
+        return named.get("resourceArn") or (f"{arn}:log-stream:{stream}" if stream else arn if group else "*")

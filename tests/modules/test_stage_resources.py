@@ -65,9 +65,21 @@ def make_stage(aws: Client, cleanup: ExitStack, name: str, tags: dict[str, str])
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         cleanup.callback(s3.delete_bucket, Bucket=bucket)
     s3.put_bucket_tagging(Bucket=f"{name}-demo-backup", Tagging={"TagSet": listed})
+    cloudwatch, sns, logs = map(aws, ("cloudwatch", "sns", "logs"))
+    alarm = {"MetricName": "M", "Namespace": "N", "ComparisonOperator": "GreaterThanThreshold"}
+    figures = {"Period": 60, "EvaluationPeriods": 1, "Threshold": 1, "Statistic": "Maximum"}
+    cloudwatch.put_metric_alarm(AlarmName=f"{name}-demo/disk", Tags=listed, **alarm, **figures)
+    cleanup.callback(cloudwatch.delete_alarms, AlarmNames=[f"{name}-demo/disk"])
+    topic = sns.create_topic(Name=name, Tags=listed)["TopicArn"]
+    cleanup.callback(sns.delete_topic, TopicArn=topic)
+    logs.create_log_group(logGroupName=f"/{name}/demo", tags=tags)
+    cleanup.callback(logs.delete_log_group, logGroupName=f"/{name}/demo")
     by_name = ("instance", "instance-profile", "key-pair", "repository", "role", "security-group", "user")
     return dict.fromkeys(by_name, name) | {
+        "alarm": f"{name}-demo/disk",
         "bucket": f"{name}-demo-backup",
+        "log-group": f"/{name}/demo",
+        "topic": name,
         "elastic-ip": address["PublicIp"],
         "parameter": f"/{name}/A",
         "record": f"demo.{name}.example",
