@@ -183,7 +183,7 @@ def _public_addresses(layout: Layout) -> None:
 
 
 def _mail_address_to_be_confirmed() -> None:
-    """A subscribed mail address is listed as pending until its owner clicks the link; here, with any token."""
+    """A subscribed mail address is pending until its owner clicks the link; here, with any token."""
     confirmed: set[str] = set()
 
     @mends(SNSResponse, "confirm_subscription")
