@@ -103,9 +103,14 @@ resources:
       description: Whether it was there before the stage and was taken over, which the tag C(Adopted) says.
       type: bool
       sample: false
+    owner:
+      description: Which other stage it belongs to, as its tags say; empty for none. Not known of parameters.
+      type: str
+      sample: ""
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -260,6 +265,25 @@ def iam_resources(search: Search) -> Iterator[Resource]:
             yield Resource(kind, name, name, as_tags(jmespath.search("*.Tags | [0]", answer)))
 
 
+def provider_resources(search: Search) -> Iterator[Resource]:
+    """Find the OIDC providers made by this project that no role outside the stage trusts: they are shared."""
+    client = search.connect("iam")
+    arns = jmespath.search("OpenIDConnectProviderList[].Arn", read(client, "list_open_id_connect_providers"))
+    roles = read(client, "list_roles")["Roles"] if arns else []
+    for arn in arns:
+        try:
+            found = client.get_open_id_connect_provider(OpenIDConnectProviderArn=arn, aws_retry=True)
+            trusting = [
+                role["RoleName"] for role in roles if arn in json.dumps(role["AssumeRolePolicyDocument"])
+            ]
+            theirs = [client.get_role(RoleName=name, aws_retry=True)["Role"].get("Tags") for name in trusting]
+        except is_boto3_error_code("NoSuchEntity"):
+            continue
+        of_stage = all(search.tags.items() <= as_tags(tags).items() for tags in theirs)
+        if of_stage and as_tags(found.get("Tags")).get("ManagedBy") == "matinee":
+            yield Resource("oidc-provider", arn, arn.partition("/")[2], search.tags)
+
+
 def s3_resources(search: Search) -> Iterator[Resource]:
     """Find the buckets, by name first: S3 can only be asked for the tags of one at a time."""
     client = search.connect("s3")
@@ -339,12 +363,20 @@ FINDERS = (
     ecr_resources,
     ssm_resources,
     iam_resources,
+    provider_resources,
     s3_resources,
     route53_resources,
     alarm_resources,
     topic_resources,
     log_group_resources,
 )
+
+
+def owner(tags: Tags) -> str:
+    """Name the other stage whose tags these are; empty when they are no stage's."""
+    if tags.get("ManagedBy") != "matinee":
+        return ""
+    return f"project {tags.get('Project')}, stage {tags.get('Stage')}"
 
 
 def find(search: Search) -> list[dict[str, Any]]:
@@ -362,6 +394,7 @@ def find(search: Search) -> list[dict[str, Any]]:
                         "name": resource.name,
                         "tagged": tagged,
                         "adopted": resource.tags.get("Adopted") == "true",
+                        "owner": "" if tagged else owner(resource.tags),
                     },
                 )
     return sorted(found.values(), key=lambda resource: (resource["type"], resource["name"]))
