@@ -146,7 +146,6 @@ seconds:
     push: 6.3
 """
 
-import base64
 import contextlib
 import json
 import tempfile
@@ -168,9 +167,9 @@ from ansible.module_utils.build_context import (
     export_commit,
     export_work_tree,
     find_source,
-    is_version,
     make_version,
 )
+from ansible.module_utils.ecr_images import EcrRepository, Tagged, missing_repository
 from ansible.module_utils.image_builder import (
     BuilderError,
     Log,
@@ -184,33 +183,14 @@ from ansible.module_utils.image_builder import (
 )
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 
 DEFAULT_PLATFORM = "linux/amd64"
 LISTED_FILES = 20  # of those that are not committed, in the message
-MANIFEST_TYPES = [
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-]
 
 
 class ImageError(Exception):
     """The repository cannot be brought into the wanted state; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Tagged:
-    """What a tag of the repository stands for."""
-
-    digest: str
-    tags: tuple[str, ...]
-
-    @property
-    def version(self) -> str | None:
-        """The image's version, which is one of its tags."""
-        return next(filter(is_version, self.tags), None)
 
 
 @dataclass(frozen=True)
@@ -228,63 +208,25 @@ class State:
         )
 
 
-class EcrRepository:
-    """The API calls on one repository and its moving tag."""
+class Target:
+    """The repository, and the tag in it that moves."""
 
-    def __init__(self, client: RetryingBotoClientWrapper, name: str, tag: str) -> None:
-        self.client = client
-        self.name = name
+    def __init__(self, repository: EcrRepository, tag: str) -> None:
+        self.repository = repository
+        self.name = repository.name
         self.tag = tag
-
-    def registry(self) -> tuple[str, dict[str, str]]:
-        """Ask for the registry's host and for credentials to push, valid for 12 hours."""
-        answer = self.client.get_authorization_token(aws_retry=True)["authorizationData"][0]
-        user, password = base64.b64decode(answer["authorizationToken"]).decode().split(":", 1)
-        return answer["proxyEndpoint"].split("//", 1)[1].rstrip("/"), {"username": user, "password": password}
-
-    def find(self, tag: str) -> Tagged | None:
-        """Find the image of a tag."""
-        try:
-            answer = self.client.describe_images(
-                repositoryName=self.name, imageIds=[{"imageTag": tag}], aws_retry=True
-            )
-        except is_boto3_error_code("ImageNotFoundException"):
-            return None
-        image = answer["imageDetails"][0]
-        return Tagged(image["imageDigest"], tuple(sorted(image["imageTags"])))
 
     def describe(self, version: str) -> State:
         """Read both tags."""
-        return State(version=self.find(version), moving=self.find(self.tag))
-
-    def manifest(self, digest: str) -> dict[str, Any]:
-        """Get an image's manifest as ECR has it, with its media type."""
-        answer = self.client.batch_get_image(
-            repositoryName=self.name,
-            imageIds=[{"imageDigest": digest}],
-            acceptedMediaTypes=MANIFEST_TYPES,
-            aws_retry=True,
-        )
-        return answer["images"][0]
+        return State(version=self.repository.find(version), moving=self.repository.find(self.tag))
 
     def layers(self, digest: str) -> list[dict[str, Any]]:
         """Read an image's layers, with their compressed sizes in bytes."""
-        return json.loads(self.manifest(digest)["imageManifest"])["layers"]
+        return self.repository.manifest(digest).content["layers"]
 
     def move(self, digest: str) -> None:
-        """Make the moving tag stand for an image that is in the repository."""
-        image = self.manifest(digest)
-        manifest_type = image.get("imageManifestMediaType") or json.loads(image["imageManifest"])["mediaType"]
-        try:
-            self.client.put_image(
-                repositoryName=self.name,
-                imageTag=self.tag,
-                imageManifest=image["imageManifest"],
-                imageManifestMediaType=manifest_type,
-                aws_retry=True,
-            )
-        except is_boto3_error_code("ImageAlreadyExistsException"):
-            pass  # somebody else has just done the same
+        """Make the tag stand for an image that is in the repository."""
+        self.repository.put(self.repository.manifest(digest), digest, self.tag)
 
 
 @dataclass(frozen=True)
@@ -331,14 +273,6 @@ def explain_push(message: str, repository: str, region: str | None) -> str:
     if "does not exist" in message or "name unknown" in message:
         return missing_repository(repository, region)
     return f"The push failed: {message}"
-
-
-def missing_repository(repository: str, region: str | None) -> str:
-    """Say what to do without the repository."""
-    return (
-        f"There is no ECR repository {repository} in region {region}. Create it with "
-        "`ansible-playbook site.yml`, or correct the region."
-    )
 
 
 def publish(
@@ -388,9 +322,9 @@ def diff(tag: str, version: str, before: State, digest: str | None) -> dict[str,
     return {"before": {tag: was}, "after": {tag: {"version": version, "digest": digest}}}
 
 
-def predict(repository: EcrRepository, version: str, before: State) -> dict[str, Any]:
+def predict(target: Target, version: str, before: State) -> dict[str, Any]:
     """Return the result of check mode."""
-    name, tag = f"{repository.name}:{version}", repository.tag
+    name, tag = f"{target.name}:{version}", target.tag
     result: dict[str, Any] = {"changed": not before.is_there, "version": version}
     if before.version is None:
         message = f"Would build {name}, push it and move {tag} to it."
@@ -403,19 +337,19 @@ def predict(repository: EcrRepository, version: str, before: State) -> dict[str,
 
 
 def ensure(
-    repository: EcrRepository, version: str, before: State, publish_version: Callable[[], Published]
+    target: Target, version: str, before: State, publish_version: Callable[[], Published]
 ) -> dict[str, Any]:
     """Bring the version into the repository if it is not there, move the tag to it, and return the result.
 
     Raises:
         ImageError: when somebody else moves a tag meanwhile.
     """
-    name, tag = f"{repository.name}:{version}", repository.tag
+    name, tag = f"{target.name}:{version}", target.tag
     published = publish_version() if before.version is None else Published()
-    after = repository.describe(version)
+    after = target.describe(version)
     if after.version and not after.is_there:
-        repository.move(after.version.digest)
-        after = repository.describe(version)
+        target.move(after.version.digest)
+        after = target.describe(version)
     if after.version is None or not after.is_there:
         raise ImageError(
             f"{name} was pushed, but somebody else moved the tags meanwhile: {tag} is "
@@ -423,7 +357,7 @@ def ensure(
         )
     digest, size = after.version.digest, 0
     if published.sent:
-        size = bytes_sent(published.sent, published.diff_ids, repository.layers(digest))
+        size = bytes_sent(published.sent, published.diff_ids, target.layers(digest))
     if before.version is None:
         message = f"Built {name}, pushed {size / 1e6:.1f} MB and moved {tag} to it."
     elif before.is_there:
@@ -458,20 +392,23 @@ def run(module: AnsibleAWSModule) -> dict[str, Any]:
             "Fetch the whole history (`fetch-depth: 0` in GitHub Actions)."
         )
     client = module.client("ecr", retry_decorator=AWSRetry.jittered_backoff())
-    repository = EcrRepository(client, params["repository"], params["tag"])
+    target = Target(EcrRepository(client, params["repository"]), params["tag"])
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         content_hash = export_work_tree(source, tree) if source.uncommitted else None
         version = make_version(source, content_hash, chosen_inputs(params["build_args"], params["platform"]))
-        registry, credentials = repository.registry()
-        module.no_log_values.add(credentials["password"])
-        image = f"{registry}/{repository.name}:{version}"
-        before = repository.describe(version)
+        registry = target.repository.registry()
+        module.no_log_values.add(registry.password)
+        image = f"{registry.host}/{target.name}:{version}"
+        before = target.describe(version)
         if module.check_mode:
-            return predict(repository, version, before) | {"image": image}
+            return predict(target, version, before) | {"image": image}
         with Log(params["log_path"] and Path(params["log_path"])) as log:
             result = ensure(
-                repository, version, before, lambda: publish(module, source, tree, image, credentials, log)
+                target,
+                version,
+                before,
+                lambda: publish(module, source, tree, image, registry.credentials, log),
             )
             log.say(result["msg"])
     return result | {"image": image}

@@ -35,6 +35,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+exists:
+  description: Whether there is such a repository.
+  returned: success
+  type: bool
+  sample: true
 images:
   description: The images, the newest first. Empty when there is no such repository.
   returned: success
@@ -80,13 +85,13 @@ Image = dict[str, Any]
 
 
 @AWSRetry.jittered_backoff()
-def describe(client: "BaseClient", repository: str) -> list[dict[str, Any]]:
-    """Return ECR's own description of every image of a repository; none when there is no repository."""
+def describe(client: "BaseClient", repository: str) -> list[dict[str, Any]] | None:
+    """Return ECR's own description of every image of a repository; None when there is no repository."""
     pages = client.get_paginator("describe_images").paginate(repositoryName=repository)
     try:
         return [detail for page in pages for detail in page["imageDetails"]]
     except client.exceptions.RepositoryNotFoundException:
-        return []
+        return None
 
 
 def as_image(detail: dict[str, Any]) -> Image:
@@ -108,10 +113,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        images = [as_image(detail) for detail in describe(module.client("ecr"), module.params["repository"])]
+        found = describe(module.client("ecr"), module.params["repository"])
     except (BotoCoreError, ClientError) as error:
         module.fail_json(msg=explain(error, module.region))
-    module.exit_json(images=sorted(images, key=lambda image: image["pushed_at"], reverse=True))
+    images = [as_image(detail) for detail in found or []]
+    module.exit_json(
+        exists=found is not None,
+        images=sorted(images, key=lambda image: image["pushed_at"], reverse=True),
+    )
 
 
 if __name__ == "__main__":
