@@ -21,7 +21,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import run_simple
 
-from . import gaps, github, iam, imds, route53, s3, sts
+from . import billing, gaps, github, iam, imds, pricing, route53, s3, sts
 from .ecr import Registry
 from .instances import Reconciler
 
@@ -39,7 +39,9 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it advises against itself for public servers
     settings = Settings.from_environment()
     gaps.install(settings.layout)
+    billing.install()
     iam.install()
+    pricing.install()
     route53.install()
     s3.install()
     sts.install()
