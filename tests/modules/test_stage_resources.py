@@ -147,8 +147,9 @@ def test_what_has_a_name_of_the_stage_is_listed_without_its_tags(
     }
     run = run_module("stage_resources", {"project": project, "stage": "none", "names": names})
     wanted = expected | {"security-group": f"{project}-other", "user": f"{project}-other"}
-    # A bucket's name begins with the stage's
-    wanted = {kind: name for kind, name in wanted.items() if kind not in ("bucket", "volume")}
+    # The names of these begin with the stage's
+    others = ("alarm", "bucket", "log-group", "volume")
+    wanted = {kind: name for kind, name in wanted.items() if kind not in others}
     assert {resource["type"]: resource["name"] for resource in run.result["resources"]} == wanted
     assert not any(resource["tagged"] for resource in run.result["resources"])
 
