@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: host_doctor
 short_description: Say what is wrong on the host of a stage, and what to do
 description:
-  - Walks the rest of the chain that M(stage_doctor) begins, on the host itself, and goes on after whatever is wrong.
+  - Walks the rest of the chain that M(stage_doctor) begins, on the host itself, and goes on after whatever is
+    wrong.
   - Reads only. It never fails for what it finds.
 author:
   - The Matinee authors

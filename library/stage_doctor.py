@@ -157,7 +157,7 @@ class Doctor:
         try:
             arn = self.client("sts").get_caller_identity()["Arn"]
         except (BotoCoreError, ClientError) as error:
-            remedy = "sign in with AWS_PROFILE, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `aws configure`"
+            remedy = "sign in: AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or `aws configure`"
             self.checks.fail("credentials", explain(error, self.where), remedy)
             raise Stop("AWS does not accept your credentials") from error
         self.checks.ok("credentials", f"you are {arn}")
@@ -292,11 +292,7 @@ class Doctor:
             self.checks.skip("alarms", "watch is off in the settings")
             return
         alarms = self.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{self.name}/")["MetricAlarms"]
-        ringing = [
-            f"{one['AlarmName']} ({one['AlarmDescription']})"
-            for one in alarms
-            if one["StateValue"] == "ALARM"
-        ]
+        ringing = [one for one in alarms if one["StateValue"] == "ALARM"]
         topics = {action for alarm in alarms for action in alarm["AlarmActions"]}
         pending = [
             one["Endpoint"]
@@ -307,11 +303,10 @@ class Doctor:
         if not topics:
             self.checks.fail("alarms", "there are none", SITE)
         elif ringing:
-            self.checks.warn("alarms", f"ringing: {'; '.join(ringing)}", "the lines here say what to do")
+            names = ", ".join(one["AlarmName"].removeprefix(f"{self.name}/") for one in ringing)
+            self.checks.warn("alarms", f"ringing: {names}", ringing[0]["AlarmDescription"])
         elif pending:
-            remedy = (
-                "click the link in the mail that AWS has sent; after three days, run site.yml for another"
-            )
+            remedy = "click the link in the mail from AWS; when it is too old, run site.yml"
             self.checks.warn("alarms", f"{', '.join(pending)} is not confirmed, so no mail comes", remedy)
         else:
             self.checks.ok("alarms", f"{len(alarms)}, none of them rings")
@@ -325,7 +320,7 @@ class Doctor:
         closed = [port for port in wanted if not answers(self.address, port)]
         if closed:
             names = " and ".join(f"{port} ({PORTS[port]})" for port in closed)
-            remedy = "if your own address has changed, or somebody changed the security group, run site.yml; after a start, wait a minute"
+            remedy = "run site.yml if your own address or the security group has changed; wait after a start"
             self.checks.fail("ports", f"{self.address} does not answer at {names}", remedy)
         else:
             self.checks.ok("ports", f"{', '.join(map(str, wanted))} answer")
