@@ -42,6 +42,11 @@ options:
     type: list
     elements: str
     default: []
+  only:
+    description:
+      - Names of the variables to see to, all if not given. Every other one is left as it is.
+    type: list
+    elements: str
   tags:
     description:
       - Tags for every variable. Other tags that a variable may carry are left alone.
@@ -343,13 +348,14 @@ def main() -> None:
             "settings": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "optional": {"type": "list", "elements": "str", "default": []},
+            "only": {"type": "list", "elements": "str"},
             "tags": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
     )
     params = module.params
-    path, optional = params["path"], params["optional"]
+    path, optional, only = params["path"], params["optional"], params["only"]
     tags = {key: str(value) for key, value in params["tags"].items()}
     present = params["state"] == "present"
     try:
@@ -366,6 +372,9 @@ def main() -> None:
             ),
         )
         stored = describe(client, path)
+        if only is not None:
+            declared = {name: parameter for name, parameter in declared.items() if name in only}
+            stored = {name: parameter for name, parameter in stored.items() if name in only}
         wanted, valueless = fill_in(declared, stored, optional)
         actions = ensure(client, path, wanted, stored, tags, module.check_mode)
     except InvalidDeclarationError as error:

@@ -65,7 +65,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+key_ids:
   description: Ids of the user's keys, the oldest first; in check mode, as they would be.
   returned: success
   type: list
@@ -268,7 +268,7 @@ def main() -> None:
         module.fail_json(msg=explain(error, module.region))
     module.exit_json(
         changed=user.changed,
-        keys=user.keys,
+        key_ids=user.keys,
         diff={"before": {"keys": before}, "after": {"keys": user.keys}},
         **result,
     )

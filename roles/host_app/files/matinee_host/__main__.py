@@ -5,6 +5,7 @@ Commands:
     watch     The program of the unit beside it: figures and logs to CloudWatch, as far as they are wanted.
     status    Print what is served, or why nothing is, with what is known of versions and of the show.
     release   Serve the newest pushed image now; visitors notice nothing.
+    restart   Start what serves anew, beside itself, with its parameters as they are now.
     rollback  Serve the previous good version, or a named one; what was served is marked.
     show      Say, or change, when the machine stops by itself.
     backup    Copy the app's data to an S3 bucket.
@@ -100,7 +101,7 @@ def command(config: Config, options: argparse.Namespace) -> ExitCode:
         reply = ask(config, Request(options.command, **given), options.wait)
     except LaunchError as error:
         reply = {"exit_code": error.exit_code, "reason": str(error), "log": ""}
-    if options.command in ("release", "rollback", "restore"):
+    if options.command in ("release", "restart", "rollback", "restore"):
         print_json(reply.get("result", {"changed": False}) | status(config))
     elif "result" in reply:
         print_json(reply["result"])
@@ -140,6 +141,7 @@ def parse() -> argparse.Namespace:
     )
     release = commands.add_parser("release", parents=[asking])
     release.add_argument("--again", action="store_true", help="also an image that has failed before")
+    commands.add_parser("restart", parents=[asking])
     rollback = commands.add_parser("rollback", parents=[asking])
     rollback.add_argument("--version", help="this one, not the previous one")
     show = commands.add_parser("show", parents=[asking])

@@ -182,7 +182,7 @@ class Event:
 
     at: str
     by: str
-    action: str  # boot, release, rollback, restore, show, repair
+    action: str  # boot, release, restart, rollback, restore, show, repair
     version: str
     digest: str
     result: str  # served, failed, stopped

@@ -111,6 +111,7 @@ class Supervisor:
                 return
             actions: dict[str, Callable[[Request], dict[str, Any]]] = {
                 "release": self.release,
+                "restart": self.restart,
                 "rollback": self.roll_back,
                 "backup": self.back_up,
                 "restore": self.restore,
@@ -127,6 +128,24 @@ class Supervisor:
     def release(self, request: Request) -> dict[str, Any]:
         """Serve the newest pushed image."""
         return self.attempt(request.by, "release", lambda: self.serve_newest(again=request.again))
+
+    def restart(self, request: Request) -> dict[str, Any]:
+        """Serve the same with the parameters as they are now; where nothing is served, the newest."""
+        serving, before = self.stage.serving, self.parameters
+
+        def again() -> None:
+            if serving is None:
+                self.serve_newest(again=True)
+                return
+            self.parameters = Cloud(self.config.region).read_parameters(self.config.parameters_path)
+            if not self.is_as_wanted(serving):
+                self.serve(serving.release, serving.remark)
+
+        try:
+            return self.attempt(request.by, "restart", again)
+        except LaunchError:
+            self.parameters = before  # with which it goes on, should it fall
+            raise
 
     def roll_back(self, request: Request) -> dict[str, Any]:
         """Serve the previous good version, or a named one; what was served is marked."""
