@@ -10,9 +10,9 @@ description:
   - Lists the resources that carry the tags of a stage (C(Project), C(Stage) and C(ManagedBy=matinee)), of all
     the types that this project creates. Terminated instances are left out.
   - With O(names), also those that have a name which the stage uses, whatever tags they carry.
-  - A bucket, an alarm or a log group is only found if its name begins with the project's and the stage's.
-    A DNS record carries no tags; the Elastic IP that it leads to carries its zone and name in the tag
-    C(Record).
+  - A bucket, an alarm or a log group is only found if its name begins with the project's and the stage's. A
+    budget is only found by its name. A DNS record carries no tags; the Elastic IP that it leads to carries
+    its zone and name in the tag C(Record).
   - Reads only. EC2, ECR, Parameter Store and S3 are read in one region; IAM and Route 53 have no regions.
 author:
   - The Matinee authors
@@ -78,9 +78,9 @@ resources:
   contains:
     type:
       description:
-        - One of V(alarm), V(bucket), V(elastic-ip), V(instance), V(instance-profile), V(key-pair), V(lock),
-          V(log-group), V(parameter), V(record), V(repository), V(role), V(security-group), V(topic), V(user)
-          and V(volume).
+        - One of V(alarm), V(bucket), V(budget), V(elastic-ip), V(instance), V(instance-profile),
+          V(key-pair), V(lock), V(log-group), V(oidc-provider), V(parameter), V(record), V(repository), V(role),
+          V(security-group), V(topic), V(user) and V(volume).
       type: str
       sample: elastic-ip
     id:
@@ -358,6 +358,24 @@ def log_group_resources(search: Search) -> Iterator[Resource]:
         yield Resource("log-group", group["logGroupName"], group["logGroupName"], tags)
 
 
+def budget_resources(search: Search) -> Iterator[Resource]:
+    """Find the budgets of the names: the account's others are none of the stage's business.
+
+    Many accounts keep their users from billing. Whoever may not look at budgets has made none.
+    """
+    if names := search.names.get("budget"):
+        client = search.connect("budgets")
+        account = search.connect("sts").get_caller_identity(aws_retry=True)["Account"]
+    for name in names or []:
+        arn = f"arn:aws:budgets::{account}:budget/{name}"
+        try:
+            client.describe_budget(AccountId=account, BudgetName=name, aws_retry=True)
+            tags = client.list_tags_for_resource(ResourceARN=arn, aws_retry=True).get("ResourceTags")
+        except is_boto3_error_code(["NotFoundException", "AccessDeniedException"]):
+            continue
+        yield Resource("budget", name, name, as_tags(tags))
+
+
 FINDERS = (
     ec2_resources,
     ecr_resources,
@@ -369,6 +387,7 @@ FINDERS = (
     alarm_resources,
     topic_resources,
     log_group_resources,
+    budget_resources,
 )
 
 
