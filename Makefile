@@ -1,5 +1,5 @@
 # What to type. Every target installs what it needs.
-.PHONY: help stage demo test lint bench app clean lock
+.PHONY: help stage demo test lint bench permissions app prices clean lock
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## Show this list
@@ -27,9 +27,17 @@ bench: ## Measure, and print the figures as a table; with SCIFACT=<BEIR's folder
 	@tools/bootstrap dev
 	@.venv/bin/python -u -m bench $(if $(SCIFACT),--scifact $(SCIFACT)) $(if $(PAPERS),--papers $(PAPERS))
 
+permissions: ## Write docs/permissions.md: which rights each playbook asks AWS for, from a run of all of them
+	@tools/bootstrap dev
+	@.venv/bin/python -u -m tests.permissions
+
 app: ## Run the RAG app alone on this machine, without Docker
 	@tools/bootstrap app
 	@cd app && .venv/bin/python -m matinee
+
+prices: ## Refresh the dated table of prices from AWS's price list
+	@tools/bootstrap controller
+	@.venv/bin/python tools/prices
 
 clean: ## Take everything down again and leave nothing behind
 	@tools/clean

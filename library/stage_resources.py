@@ -79,8 +79,8 @@ resources:
     type:
       description:
         - One of V(alarm), V(bucket), V(budget), V(elastic-ip), V(instance), V(instance-profile),
-          V(key-pair), V(lock), V(log-group), V(oidc-provider), V(parameter), V(record), V(repository), V(role),
-          V(security-group), V(topic), V(user) and V(volume).
+          V(key-pair), V(lock), V(log-group), V(oidc-provider), V(parameter), V(record), V(repository),
+          V(role), V(security-group), V(topic), V(user) and V(volume).
       type: str
       sample: elastic-ip
     id:
