@@ -33,8 +33,8 @@ options:
     type: str
     required: true
 notes:
-  - Needs the rights C(ecr:BatchGetImage) and C(ecr:DescribeImages) on both repositories, and C(ecr:PutImage) on
-    O(repository); where they are two also C(ecr:GetAuthorizationToken), C(ecr:GetDownloadUrlForLayer) on
+  - Needs the rights C(ecr:BatchGetImage) and C(ecr:DescribeImages) on both repositories, and C(ecr:PutImage)
+    on O(repository); where they are two also C(ecr:GetAuthorizationToken), C(ecr:GetDownloadUrlForLayer) on
     O(source_repository), and C(ecr:BatchCheckLayerAvailability), C(ecr:InitiateLayerUpload),
     C(ecr:UploadLayerPart) and C(ecr:CompleteLayerUpload) on O(repository).
 extends_documentation_fragment:
@@ -114,14 +114,29 @@ class Layers:
         if self._ask("HEAD", f"/v2/{self.target}/blobs/{digest}", also=404).ok:
             return False
         upload = self._ask("POST", f"/v2/{self.target}/blobs/uploads/")
-        with self._ask("GET", f"/v2/{self.source}/blobs/{digest}", stream=True) as layer:
+        with self._ask("GET", f"/v2/{self.source}/blobs/{digest}") as layer:
             sent = self._ask("PATCH", upload.headers["Location"], data=layer.iter_content(CHUNK))
         # The registry compares what it got with the digest
-        self._ask("PUT", sent.headers["Location"], params={"digest": digest})
+        self._ask("PUT", sent.headers["Location"], digest=digest)
         return True
 
-    def _ask(self, method: str, path: str, also: int = 200, **options: Any) -> "requests.Response":
-        answer = self.session.request(method, urljoin(self.url, path), timeout=SILENCE, **options)
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: Iterator[bytes] | None = None,
+        digest: str = "",
+        also: int = 200,
+    ) -> "requests.Response":
+        answer = self.session.request(
+            method,
+            urljoin(self.url, path),
+            params={"digest": digest} if digest else None,
+            data=data,
+            stream=method == "GET",
+            timeout=SILENCE,
+        )
         if not answer.ok and answer.status_code != also:
             raise CopyError(f"The registry answers {answer.status_code} to {method} {path}: {answer.text}")
         return answer

@@ -110,12 +110,13 @@ class Service:
 
     def which(self, identity: str) -> dict[str, Any]:
         """Name a resource in a request."""
-        return {
+        requests: dict[str, dict[str, Any]] = {
             "ec2": {"Resources": [identity]},
             "ecr": {"resourceArn": identity},
             "iam": {"UserName": identity},
             "ssm": {"ResourceType": "Parameter", "ResourceId": identity},
-        }[self.name]
+        }
+        return requests[self.name]
 
 
 EC2 = Service("ec2", "describe_tags", "create_tags", "delete_tags", "Tags", "Tags")
