@@ -32,8 +32,8 @@ options:
       - Variables which are secret. Values are as in O(settings), but may be empty.
       - A secret without a value keeps the stored one, so that only who changes a secret needs to know it.
         When none is stored either, the module fails, unless the name is in O(optional).
-      - A variable that moves here from O(settings) is deleted and made anew, which ends its history. Change
-        its value too.
+      - A variable that moves here from O(settings) is deleted and made anew with the tags it had, which ends
+        its history. Change its value too.
     type: dict
     default: {}
   optional:
@@ -272,16 +272,21 @@ def describe(client: RetryingBotoClientWrapper, path: str) -> dict[str, Paramete
     }
 
 
+def carried_tags(client: RetryingBotoClientWrapper, path: str, name: str) -> Tags:
+    """Read the tags of a stored parameter."""
+    answer = client.list_tags_for_resource(
+        ResourceType="Parameter", ResourceId=f"{path}/{name}", aws_retry=True
+    )
+    return boto3_tag_list_to_ansible_dict(answer["TagList"])
+
+
 def missing_tags(
     client: RetryingBotoClientWrapper, path: str, names: list[str], tags: Tags
 ) -> dict[str, Tags]:
     """Find the stored parameters that do not carry all the tags, and which they lack."""
     lacking = {}
     for name in names if tags else []:
-        answer = client.list_tags_for_resource(
-            ResourceType="Parameter", ResourceId=f"{path}/{name}", aws_retry=True
-        )
-        carried = boto3_tag_list_to_ansible_dict(answer["TagList"])
+        carried = carried_tags(client, path, name)
         if lack := {key: value for key, value in tags.items() if carried.get(key) != value}:
             lacking[name] = lack
     return lacking
@@ -297,6 +302,7 @@ def write(
 ) -> None:
     """Create or overwrite one parameter; AWS takes tags, and another type, only for a new one."""
     if stored and stored.type != parameter.type:
+        tags = carried_tags(client, path, name) | tags
         remove(client, path, [name])
         stored = None
     if stored is None:

@@ -147,7 +147,8 @@ def test_what_stands_is_as_declared(rehearsal: Rehearsal) -> None:
     [repository] = rehearsal.boto("ecr").describe_repositories()["repositories"]
     assert repository["imageScanningConfiguration"]["scanOnPush"]
     policy = rehearsal.boto("ecr").get_lifecycle_policy(repositoryName="ragstream-web")["lifecyclePolicyText"]
-    [rule] = json.loads(policy)["rules"]
+    served, rule = json.loads(policy)["rules"]
+    assert served["selection"]["tagPatternList"] == ["latest"]
     assert (rule["selection"]["countNumber"], rule["action"]["type"]) == (10, "expire")
 
     ec2 = rehearsal.boto("ec2")
