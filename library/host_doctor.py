@@ -144,6 +144,8 @@ class Doctor:
         status = json.loads(said)
         if status["state"] == "no-image":
             self.checks.fail("container", status["reason"], "run push.yml, then demo-start.yml")
+        elif status["state"] == "starting":
+            self.checks.warn("container", f"it is being started: {status['step'] or 'wait'}", "wait a minute")
         elif status["state"] != "serving":
             doing = status["step"] or status["reason"]
             self.checks.fail(

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = r"~^[0-9]+\.dkr\.ecr\."
 SSM = r"~^ssm\."
 APIS = rf"{SSM} ~^api\.ecr\."
+CLOUDWATCH = r"~^logs\. ~^monitoring\."
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,20 @@ class Rehearsal:
         defaults = {"endpoint_url": f"http://127.0.0.1:{self.port}", "region_name": "eu-central-1"}
         make: Any = boto3.client
         return make(service, **{**defaults, **credentials["rehearsal"], **options})
+
+    def trail(self) -> list[dict[str, Any]]:
+        """Every decision of IAM so far, the oldest first: at, who, action, resource, allowed."""
+        container = docker.from_env().containers.get(f"{self.name}-aws")
+        status, output = container.exec_run(["cat", "/var/log/rehearsal/trail.jsonl"])
+        assert status == 0, output
+        return [json.loads(line) for line in output.decode().splitlines()]
+
+    def token(self, **claims: Any) -> str:
+        """A token as GitHub gives it to a workflow's job, with these claims."""
+        container = docker.from_env().containers.get(f"{self.name}-aws")
+        status, output = container.exec_run(["python", "-m", "aws.github", json.dumps(claims)])
+        assert status == 0, output
+        return str(output.decode())
 
 
 def run_rehearsal(*arguments: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -129,6 +144,13 @@ def api_down(rehearsal: Rehearsal, *, silent: bool = False) -> Iterator[None]:
 def ssm_down(rehearsal: Rehearsal, *, silent: bool = False) -> Iterator[None]:
     """As api_down, SSM alone."""
     with _down(rehearsal, SSM, silent=silent):
+        yield
+
+
+@contextmanager
+def cloudwatch_down(rehearsal: Rehearsal, *, silent: bool = False) -> Iterator[None]:
+    """As api_down, CloudWatch and its logs alone."""
+    with _down(rehearsal, CLOUDWATCH, silent=silent):
         yield
 
 
