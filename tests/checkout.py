@@ -40,10 +40,17 @@ class Checkout:
     def play(self, playbook: str, *arguments: str, environment: dict[str, str] | None = None) -> Run:
         """Run a playbook and return what it printed; standard input is closed, as in CI.
 
-        The price of what it creates is accepted, unless the arguments say something of it.
+        The price of what it creates is accepted, and data go with what is destroyed, unless the arguments say
+        something of it.
         """
         if playbook in CREATE and "accept_monthly_cost" not in " ".join(arguments):
             arguments = (*arguments, "-e", ACCEPTED)
+        if (
+            playbook == "destroy.yml"
+            and "data" not in " ".join(arguments)
+            and "last_backup" not in " ".join(arguments)
+        ):
+            arguments = (*arguments, "-e", "delete_data=true")
         done = subprocess.run(
             ["ansible-playbook", playbook, *arguments],
             cwd=self.path,
