@@ -124,7 +124,7 @@ lines:
     unit:
       description: What one unit is.
       type: str
-    off:
+    "off":
       description: USD a month while switched off.
       type: float
     hour:
@@ -142,7 +142,7 @@ lines:
     date:
       description: Day on which that was the price.
       type: str
-off:
+"off":
   description: USD a month while switched off, all lines together.
   returned: success
   type: float

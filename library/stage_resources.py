@@ -39,7 +39,8 @@ notes:
     C(cloudwatch:DescribeAlarms), C(cloudwatch:ListTagsForResource), C(sns:ListTopics),
     C(sns:ListTagsForResource), C(logs:DescribeLogGroups), C(logs:ListTagsForResource)
     and, where there is a record, C(route53:ListResourceRecordSets); to find one by its name,
-    C(route53:ListHostedZones).
+    C(route53:ListHostedZones). A budget is only found with C(budgets:ViewBudget),
+    C(budgets:ListTagsForResource) and C(sts:GetCallerIdentity).
   - IAM cannot be searched by tag, so this reads every user, role and instance profile of the account.
 extends_documentation_fragment:
   - amazon.aws.common.modules

@@ -42,10 +42,7 @@ def answer(checkout: Checkout, typed: str) -> Run:
         ["ansible-playbook", PROVISION],
         cwd=checkout.path,
         env=checkout.environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
+        preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509 - before anything has threads
     )
     os.close(theirs)
     output, asked = "", False
