@@ -11,7 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from bench import disk, kamal, pipeline, release, start
+from bench import calls, disk, kamal, pipeline, release, start
 from bench.stage import Row, empty_stage
 from tests.local_aws import ROOT
 
@@ -21,6 +21,7 @@ THEMES = {
     "release": release.measure,
     "disk": disk.measure,
     "kamal": kamal.measure,
+    "calls": calls.measure,
 }
 APP = "app"  # measured by its own environment
 

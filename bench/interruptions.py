@@ -1,0 +1,93 @@
+"""Kill playbooks after each thing that they change, and write what came of it: python -m bench.interruptions.
+
+Each run is killed after the first task that changes something, and the next goes on over what it left, until
+one has nothing left to do. Takes half an hour on two cores; writes docs/interruptions.md.
+"""
+
+import shutil
+
+from bench.stage import Stage, empty_stage
+from tests.checkout import ACCEPTED
+from tests.interrupt import Killed, chain, holdings, push_until
+from tests.local_aws import ROOT
+
+PAGE = ROOT / "docs/interruptions.md"
+HEAD = """\
+# What interruptions leave behind
+
+A run may be interrupted anywhere, by a closed lid or a power loss. Run it again: it goes on, makes nothing
+twice and leaves nothing over. This page is written by `python -m bench.interruptions`, which does it in the
+rehearsal: each run is killed (SIGKILL, with its workers) when a task has changed something and the next has
+begun, and the next run goes on over what it left. After a task that changes nothing, all is as before it.
+"""
+PUSHING = ("#1 ", "pushing", "Pushed")
+
+
+def table(title: str, killed: list[Killed], after: str) -> str:
+    """Say after which tasks a playbook was killed, and what was there in the end."""
+    rows = [f"| {number} | {run.after} |" for number, run in enumerate(killed, 1)]
+    lines = [f"## {title}", "", "| run | killed after |", "| --- | --- |", *rows, "", after]
+    return "\n".join(lines) + "\n"
+
+
+def held(stage: Stage) -> str:
+    """Say what the account holds."""
+    counted = ", ".join(f"{number} × {kind}" for kind, number in holdings(stage.rehearsal).items())
+    return counted or "nothing"
+
+
+def measure(stage: Stage) -> str:
+    """Kill, run again, count; returns the page."""
+    play = stage.checkout.passes
+    tables = []
+    killed = chain(stage.checkout, "playbooks/provision.yml", "-e", ACCEPTED)
+    again = play("playbooks/provision.yml").changed
+    tables.append(
+        table(
+            "site.yml, what it does in AWS",
+            killed,
+            f"Run {len(killed) + 1} came to its end, and one more changed {again}. "
+            f"The account held then: {held(stage)}.",
+        )
+    )
+    ended = [push_until(stage.checkout, said) for said in PUSHING]
+    play("push.yml")
+    images = stage.rehearsal.boto("ecr").describe_images(repositoryName="ragstream-web")["imageDetails"]
+    tables.append(
+        table(
+            "push.yml",
+            [
+                Killed(f'its log said "{said.strip()}"', 0, "")
+                for said, status in zip(PUSHING, ended, strict=True)
+                if status
+            ],
+            f"The next run came to its end, and one more changed {play('push.yml').changed}. "
+            f"The repository held then: {len(images)} image.",
+        )
+    )
+    arguments = ("-e", "confirm=ragstream", "-e", "delete_data=true")
+    killed = chain(stage.checkout, "destroy.yml", *arguments)
+    again = play("destroy.yml", *arguments).changed
+    tables.append(
+        table(
+            "destroy.yml",
+            killed,
+            f"Run {len(killed) + 1} came to its end, and one more changed {again}. "
+            f"The account held then: {held(stage)}.",
+        )
+    )
+    return "\n".join([HEAD, *tables])
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    with empty_stage() as stage:
+        shutil.copytree(ROOT / "tests/apps/faulty", stage.checkout.path / "small")
+        stage.checkout.settings(app_context="small", app_dockerfile="")
+        stage.checkout.commit("A small app")
+        PAGE.write_text(measure(stage))
+    print(f"written: {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
