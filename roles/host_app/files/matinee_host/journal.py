@@ -25,6 +25,7 @@ STREAMS = {
 # no more than 24 hours from the first to the last (its API reference, November 2026; some editions leave the
 # hours out)
 BATCH_LINES = 1000
+BATCHES = 30  # one after the other, so that a flood of lines does not keep the figures waiting
 BATCH_BYTES = 1_000_000
 LINE_BYTES = 250_000
 OVERHEAD = 26
@@ -54,7 +55,10 @@ class Shipper:
             CloudError: AWS did not take it; the next call begins with it again.
             OSError: The journal cannot be read, or the place not be kept.
         """
-        while entries := batch(self.read()):
+        for _ in range(BATCHES):
+            entries = batch(self.read())
+            if not entries:
+                return
             lines = sorted((time_of(entry), text) for entry in entries if (text := text_of(entry)))
             if lines:
                 self.reports.put_lines(self.group, self.stream, lines)
