@@ -65,7 +65,8 @@ def measure(stage: Stage) -> list[Row]:
 def ssh(stage: Stage, *command: str) -> None:
     """Run a command on the host, from here."""
     keys = stage.checkout.keys
-    options = ["-i", str(keys / "id_ed25519"), "-o", f"UserKnownHostsFile={keys / 'known_hosts'}"]
+    known_hosts = keys / f"known_hosts-{stage.machine['InstanceId']}"
+    options = ["-i", str(keys / "id_ed25519"), "-o", f"UserKnownHostsFile={known_hosts}"]
     login = f"admin@{stage.address}"
     subprocess.run(["ssh", *options, login, *command], check=True, stdout=subprocess.DEVNULL)
 
