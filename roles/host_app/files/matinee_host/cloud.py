@@ -145,9 +145,7 @@ class Reports:
         Raises:
             CloudError: CloudWatch did not answer, or refused.
         """
-        data = [
-            {"MetricName": name, "Value": value, "Unit": unit} for name, (value, unit) in figures.items()
-        ]
+        data = [{"MetricName": name, "Value": value, "Unit": unit} for name, (value, unit) in figures.items()]
         with cloud_errors("CloudWatch takes no figures"):
             self._cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
 

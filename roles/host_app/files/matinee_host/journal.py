@@ -21,9 +21,9 @@ STREAMS = {
     ],
 }
 
-# What PutLogEvents takes at once: 10,000 lines, 1,048,576 bytes with 26 more for each line, lines of 256 KB, and
-# no more than 24 hours from the first to the last (its API reference, November 2026; some editions leave the
-# hours out)
+# What PutLogEvents takes at once: 10,000 lines, 1,048,576 bytes with 26 more for each line, lines of 256 KB,
+# and no more than 24 hours from the first to the last (its API reference, November 2026; some editions leave
+# the hours out)
 BATCH_LINES = 1000
 BATCHES = 30  # one after the other, so that a flood of lines does not keep the figures waiting
 BATCH_BYTES = 1_000_000
