@@ -20,6 +20,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import new_page, visit
 from tests.checkout import ROOT, Checkout, Run
+from tests.interrupt import holdings
 from tests.local_aws import Rehearsal
 
 SAMPLE = ROOT / "app/src/matinee/samples/guide.pdf"
@@ -449,23 +450,20 @@ def test_destroy_asks_for_the_name(checkout: Checkout) -> None:
     assert "instance: running" in checkout.passes("status.yml").output
 
 
-def test_destroy_leaves_nothing(rehearsal: Rehearsal, checkout: Checkout) -> None:
-    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream")
-    assert "Nothing that carries the stage's tags is left" in run.output
-    ec2, iam = rehearsal.boto("ec2"), rehearsal.boto("iam")
-    states = [
-        instance["State"]["Name"]
-        for reservation in ec2.describe_instances()["Reservations"]
-        for instance in reservation["Instances"]
-    ]
-    assert set(states) <= {"terminated"}
-    assert not ec2.describe_addresses()["Addresses"]
-    assert not ec2.describe_key_pairs()["KeyPairs"]
-    assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
-    assert not rehearsal.boto("ecr").describe_repositories()["repositories"]
-    assert not rehearsal.boto("ssm").get_parameters_by_path(Path="/ragstream/demo/env")["Parameters"]
-    assert not rehearsal.boto("s3").list_buckets()["Buckets"]
-    assert "github-ragstream-ci" not in [user["UserName"] for user in iam.list_users()["Users"]]
-    assert "ragstream-demo-host" not in [role["RoleName"] for role in iam.list_roles()["Roles"]]
+def test_destroy_backs_up_first_and_keeps_backups(rehearsal: Rehearsal, checkout: Checkout) -> None:
+    checkout.passes("demo-stop.yml")
+    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "last_backup=true")
+    made = re.search(r"data/\d{8}T\d{6}Z-\w+\.tar\.gz", run.output)
+    assert made
+    assert f"Kept: bucket {BUCKET}" in run.output
+    assert f"backups in {BUCKET}" in run.output  # with its price
+    assert rehearsal.boto("s3").head_object(Bucket=BUCKET, Key=made.group())
+    assert holdings(rehearsal) == {"bucket": 1, "parameter": 1}  # the parameter is another stage's
     assert not checkout.keys.exists()
+
+
+def test_destroy_leaves_nothing(rehearsal: Rehearsal, checkout: Checkout) -> None:
+    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+    assert "Nothing that carries the stage's tags is left" in run.output
+    assert holdings(rehearsal) == {"parameter": 1}
     assert checkout.passes("destroy.yml", "-e", "confirm=ragstream").changed == 0
