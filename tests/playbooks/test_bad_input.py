@@ -78,6 +78,17 @@ def test_domain_that_is_none(rehearsal: Rehearsal, checkout: Checkout, settings:
     assert_nothing_made(rehearsal)
 
 
+@pytest.mark.parametrize("changes", [{"watch": True}, {"logs_days": 8}, {"watch_hours": 500}])
+def test_watching_that_there_cannot_be(
+    rehearsal: Rehearsal, checkout: Checkout, settings: Settings, changes: dict[str, object]
+) -> None:
+    settings(**changes)
+    run = checkout.play("site.yml")
+    assert run.status != 0
+    assert "give watch true or false and with true a notify_email" in words(run.output)
+    assert_nothing_made(rehearsal)
+
+
 def test_show_without_a_length(checkout: Checkout) -> None:
     run = checkout.play("demo-start.yml", "-e", "hours=soon")
     assert run.status != 0
