@@ -5,6 +5,7 @@ one has nothing left to do. Takes half an hour on two cores; writes docs/interru
 """
 
 import shutil
+from collections.abc import Iterator
 
 from bench.stage import Stage, empty_stage
 from tests.checkout import ACCEPTED
@@ -20,6 +21,8 @@ twice and leaves nothing over. This page is written by `python -m bench.interrup
 rehearsal: each run is killed (SIGKILL, with its workers) when a task has changed something and the next has
 begun, and the next run goes on over what it left. After a task that changes nothing, all is as before it.
 """
+SITE = ("site.yml, what it does in AWS", "playbooks/provision.yml", "-e", ACCEPTED)
+DESTROY = ("destroy.yml", "destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
 PUSHING = ("#1 ", "pushing", "Pushed")
 
 
@@ -36,47 +39,35 @@ def held(stage: Stage) -> str:
     return counted or "nothing"
 
 
-def measure(stage: Stage) -> str:
-    """Kill, run again, count; returns the page."""
+def measure(stage: Stage) -> Iterator[str]:
+    """Kill, run again, count; gives the page's tables."""
     play = stage.checkout.passes
-    tables = []
-    killed = chain(stage.checkout, "playbooks/provision.yml", "-e", ACCEPTED)
-    again = play("playbooks/provision.yml").changed
-    tables.append(
-        table(
-            "site.yml, what it does in AWS",
-            killed,
-            f"Run {len(killed) + 1} came to its end, and one more changed {again}. "
-            f"The account held then: {held(stage)}.",
-        )
-    )
-    ended = [push_until(stage.checkout, said) for said in PUSHING]
+    yield killed_and_run_again(stage, *SITE)
+    killed = [
+        Killed(f'its log said "{said.strip()}"', -9, "")
+        for said in PUSHING
+        if push_until(stage.checkout, said)
+    ]
     play("push.yml")
     images = stage.rehearsal.boto("ecr").describe_images(repositoryName="ragstream-web")["imageDetails"]
-    tables.append(
-        table(
-            "push.yml",
-            [
-                Killed(f'its log said "{said.strip()}"', 0, "")
-                for said, status in zip(PUSHING, ended, strict=True)
-                if status
-            ],
-            f"The next run came to its end, and one more changed {play('push.yml').changed}. "
-            f"The repository held then: {len(images)} image.",
-        )
+    yield table(
+        "push.yml",
+        killed,
+        f"The next run came to its end, and one more changed {play('push.yml').changed}. "
+        f"The repository held then: {len(images)} × image.",
     )
-    arguments = ("-e", "confirm=ragstream", "-e", "delete_data=true")
-    killed = chain(stage.checkout, "destroy.yml", *arguments)
-    again = play("destroy.yml", *arguments).changed
-    tables.append(
-        table(
-            "destroy.yml",
-            killed,
-            f"Run {len(killed) + 1} came to its end, and one more changed {again}. "
-            f"The account held then: {held(stage)}.",
-        )
+    yield killed_and_run_again(stage, *DESTROY)
+
+
+def killed_and_run_again(stage: Stage, title: str, playbook: str, *arguments: str) -> str:
+    """Kill a playbook until it comes to its end, run it once more, and say what there is."""
+    killed = chain(stage.checkout, playbook, *arguments)
+    again = stage.checkout.passes(playbook, *arguments).changed
+    return table(
+        title,
+        killed,
+        f"The next run came to its end, and one more changed {again}. The account held then: {held(stage)}.",
     )
-    return "\n".join([HEAD, *tables])
 
 
 def main() -> None:
@@ -85,7 +76,10 @@ def main() -> None:
         shutil.copytree(ROOT / "tests/apps/faulty", stage.checkout.path / "small")
         stage.checkout.settings(app_context="small", app_dockerfile="")
         stage.checkout.commit("A small app")
-        PAGE.write_text(measure(stage))
+        page = HEAD
+        for one in measure(stage):
+            page += "\n" + one
+            PAGE.write_text(page)
     print(f"written: {PAGE}")
 
 
