@@ -44,10 +44,13 @@ OPERATIONS = {"s3:ListAllMyBuckets": "list_buckets", "budgets:ViewBudget": "desc
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "budgets:ViewBudget": {"AccountId": ACCOUNT},
     "ec2:DescribeImages": {"Owners": ["136693071363"]},
+    "ec2:DescribeInstanceAttribute": {"InstanceId": "i-00000000000000000", "Attribute": "userData"},
     "ecr:DescribeImages": {"repositoryName": REPOSITORY},
     "ecr:GetLifecyclePolicy": {"repositoryName": REPOSITORY},
     "ecr:ListTagsForResource": {"resourceArn": ARN},
     "pricing:GetProducts": {"ServiceCode": "AmazonEC2", "MaxResults": 1},
+    "iam:GetRolePolicy": {"PolicyName": "serve-the-app"},
+    "iam:GetUserPolicy": {"PolicyName": "push-images"},
     "ssm:GetParameter": {"Name": "/ragstream/demo/accepted-monthly-cost"},
     "ssm:GetParametersByPath": {"Path": "/ragstream/demo", "Recursive": True, "WithDecryption": True},
     "ssm:ListTagsForResource": {
@@ -102,7 +105,9 @@ def ask(action: str) -> None:
     arguments = ARGUMENTS.get(action, {})
     if service == "iam":
         shape = client.meta.service_model.operation_model(right).input_shape
-        arguments |= {key: value for key, value in IDENTITIES.items() if shape and key in shape.members}
+        arguments = arguments | {
+            key: value for key, value in IDENTITIES.items() if shape and key in shape.members
+        }
     try:
         getattr(client, operation)(**arguments)
     except client.exceptions.ClientError as error:
