@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -45,12 +46,13 @@ def answer(checkout: Checkout, typed: str) -> Run:
         preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509 - before anything has threads
     )
     os.close(theirs)
-    output, asked = "", False
+    output = ""
     with contextlib.suppress(OSError):  # how a terminal ends
-        while chunk := os.read(terminal, 65536):
-            output += chunk.decode(errors="replace")
-            if not asked and "Type yes to go on" in output:
-                asked = True
+        while True:
+            # What is typed before somebody listens is lost, so it is typed until there is an answer
+            if select.select([terminal], [], [], 1)[0]:
+                output += os.read(terminal, 65536).decode(errors="replace")
+            elif "Type yes to go on" in output and "TASK [Only when" not in output:
                 os.write(terminal, f"{typed}\r".encode())
     os.close(terminal)
     print(output)
