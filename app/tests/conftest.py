@@ -23,7 +23,7 @@ from matinee.settings import Settings
 from matinee.workspace import Workspace
 
 START_SECONDS = 60
-PAGE_SECONDS = 30  # limits for a busy machine; what is waited for usually comes in one or two
+PAGE_SECONDS = 60  # limits for a busy machine; what is waited for usually comes in one or two
 OWN_SETTINGS = (
     "MATINEE_",
     "PORT",

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from files import HARBOUR, LIGHTHOUSE, docx, pdf, pptx, xlsx
+from fpdf import FPDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -123,6 +124,16 @@ def test_an_office_file_with_a_broken_part_is_read_or_refused(
         load("broken.docx", with_part(data, part, change))
     except DocumentError as error:
         assert str(error).startswith("broken.docx ")
+
+
+def test_letters_without_a_height_are_read() -> None:
+    document = FPDF()
+    document.set_compression(False)
+    document.set_font("Times", size=12)
+    document.add_page()
+    document.multi_cell(0, 6, f"{HARBOUR}\n{LIGHTHOUSE}")
+    flat = bytes(document.output()).replace(b"12.00 Tf", b"00.00 Tf")
+    assert "harbour" in load("flat.pdf", flat).text
 
 
 @pytest.mark.parametrize("whole", [word(), slides(), workbook(), pdf(HARBOUR, LIGHTHOUSE)])

@@ -291,9 +291,12 @@ class _Writer:
         leading = self._leading(lines)
         for index, (line, following) in enumerate(pairwise(lines)):
             margin = max(
-                item.right
-                for item in lines[max(0, index - 8) : index + 9]
-                if abs(item.left - line.left) < 4 * line.height and item.alike(line)
+                (
+                    item.right
+                    for item in lines[max(0, index - 8) : index + 9]
+                    if abs(item.left - line.left) < 4 * line.height and item.alike(line)
+                ),
+                default=line.right,  # of a damaged file, a line may have no height
             )
             separator = self._separator(line, following, margin, leading)
             if separator == _JOINED:
