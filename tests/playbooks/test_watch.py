@@ -309,7 +309,10 @@ def test_doctor_names_the_right_that_is_missing(rehearsal: Rehearsal, stage: Che
 
 def test_doctor_of_a_stage_that_is_off(rehearsal: Rehearsal, stage: Checkout) -> None:
     rehearsal.boto("ssm").put_parameter(
-        Name="/ragstream/demo/env/DEMO_TOKEN", Value="a-secret", Type="SecureString"
+        Name="/ragstream/demo/env/DEMO_TOKEN",
+        Value="a-secret",
+        Type="SecureString",
+        Tags=[{"Key": key, "Value": value} for key, value in TAGS.items()],
     )
     stage.passes("demo-stop.yml")
     run = stage.passes("doctor.yml")
