@@ -12,7 +12,12 @@ from tests.faults.report import pytest_terminal_summary as pytest_terminal_summa
 from tests.local_aws import Rehearsal, free_port, run_rehearsal, standing
 
 NAME = "matinee-test"
-LONGEST = ["faults/test_faults.py", "playbooks/test_show.py", "playbooks/test_domain.py"]
+LONGEST = [
+    "faults/test_faults.py",
+    "playbooks/test_show.py",
+    "playbooks/test_stages.py",
+    "playbooks/test_domain.py",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
