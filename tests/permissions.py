@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.checkout import Checkout, make_checkout
 from tests.local_aws import ROOT, Rehearsal, free_port, standing
 
 PAGE = ROOT / "docs/permissions.md"
+ISSUER = "token.actions.githubusercontent.com"
 GITHUB = "octocat@123456/my-repo@456789"
 OIDC = ("-e", "cloud_identity_ci=oidc", "-e", f"github_repository={GITHUB}")
 WATCHED = json.dumps(
@@ -94,6 +95,28 @@ def as_owner(rehearsal: Rehearsal, folder: Path, policy: dict[str, Any]) -> Iter
         iam.delete_policy(PolicyArn=arn)
 
 
+@contextmanager
+def others(rehearsal: Rehearsal) -> Iterator[None]:
+    """What an account has besides, which some playbooks look at to know that it is not theirs."""
+    nobody = json.dumps({"Version": "2012-10-17", "Statement": []})
+    name, url = "somebody-elses", "https://tokens.example.org"
+    iam, ecr, sns, logs = map(rehearsal.boto, ("iam", "ecr", "sns", "logs"))
+    with ExitStack() as cleanup:
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=nobody)
+        cleanup.callback(iam.delete_role, RoleName=name)
+        iam.create_instance_profile(InstanceProfileName=name)
+        cleanup.callback(iam.delete_instance_profile, InstanceProfileName=name)
+        provider = iam.create_open_id_connect_provider(Url=url)["OpenIDConnectProviderArn"]
+        cleanup.callback(iam.delete_open_id_connect_provider, OpenIDConnectProviderArn=provider)
+        ecr.create_repository(repositoryName=name)
+        cleanup.callback(ecr.delete_repository, repositoryName=name)
+        topic = sns.create_topic(Name=name)["TopicArn"]
+        cleanup.callback(sns.delete_topic, TopicArn=topic)
+        logs.create_log_group(logGroupName=name)
+        cleanup.callback(logs.delete_log_group, logGroupName=name)
+        yield
+
+
 def published_policy() -> dict[str, Any]:
     """The policy of the page."""
     [block] = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -138,6 +161,7 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
     steps: list[Callable[[], object]] = [
         lambda: run("site", "site.yml"),
         lambda: run("push", "push.yml"),
+        lambda: run("demo-stop", "demo-stop.yml"),
         lambda: run("demo-start", "demo-start.yml"),
         lambda: run("status", "status.yml"),
         lambda: run("logs", "logs.yml"),
@@ -158,7 +182,6 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
         lambda: run("site with a domain", "playbooks/provision.yml", *OIDC, "-e", f"app_domain={DOMAIN}"),
         lambda: run("site", "playbooks/provision.yml", *staging),
         lambda: run("promote", "promote.yml", *staging, "-e", "from=demo"),
-        lambda: run("demo-stop", "demo-stop.yml"),
         lambda: run("destroy", "destroy.yml", *staging, *CONFIRMED),
         lambda: run("destroy", "destroy.yml", *OIDC, *CONFIRMED, "-e", "delete_data=true"),
     ]
@@ -185,7 +208,7 @@ def named(resources: set[str]) -> tuple[str, ...]:
                 found.add(re.sub(pattern, replacement, resource))
                 break
         else:
-            found.add(resource if ":oidc-provider/" in resource else "*")
+            found.add(resource if resource.endswith(f"/{ISSUER}") else "*")
     return ("*",) if "*" in found else tuple(sorted(found))
 
 
@@ -229,6 +252,7 @@ def main() -> None:
     with (
         standing("matinee-permissions", free_port()) as rehearsal,
         tempfile.TemporaryDirectory() as folder,
+        others(rehearsal),
         as_owner(rehearsal, Path(folder), {"Version": "2012-10-17", "Statement": [everything]}) as owner,
     ):
         rehearsal.boto("route53").create_hosted_zone(Name="example.org", CallerReference="permissions")
