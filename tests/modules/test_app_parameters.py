@@ -147,6 +147,19 @@ def test_each_difference_is_put_right(
     assert hides_secrets(changed)
 
 
+def test_only_what_is_named_is_seen_to(run_module: RunModule, aws: Client) -> None:
+    path = f"/test-{uuid.uuid4().hex[:8]}/stage/env"
+    before = {"A": ("SecureString", "1"), "B": ("String", "2"), "C": ("String", "3")}
+    for name, (kind, value) in before.items():
+        aws("ssm").put_parameter(Name=f"{path}/{name}", Type=kind, Value=value)
+    arguments = {"path": path, "settings": {"B": "new"}, "secrets": {"A": "4"}, "only": ["A"]}
+    assert run_module("app_parameters", arguments).result["parameters"] == {"A": "updated"}
+    after = stored(aws, path)
+    for name in before:
+        aws("ssm").delete_parameter(Name=f"{path}/{name}")
+    assert after == before | {"A": ("SecureString", "4")}
+
+
 def test_missing_secret_stops_everything(
     run_module: RunModule, aws: Client, path: str, created: Outcome
 ) -> None:
