@@ -34,6 +34,7 @@ options:
           - address-hour
           - alarm-month
           - cost-explorer-request
+          - cpu-hour
           - ecr-gb-month
           - free
           - gp3-gb-month

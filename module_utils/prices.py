@@ -56,6 +56,12 @@ ITEMS = {
             ("capacitystatus", "Used"),
         ),
     ),
+    "cpu-hour": Item(
+        "hour of a processor",
+        "AmazonEC2",
+        "CPUCredits:t3",
+        (("productFamily", "CPU Credits"), ("operatingSystem", "Linux")),
+    ),
     "address-hour": Item(
         "hour", "AmazonVPC", "PublicIPv4:InUseAddress", (("group", "VPCPublicIPv4Address"),)
     ),

@@ -120,7 +120,7 @@ def test_yes_at_the_prompt_is_remembered(rehearsal: Rehearsal, checkout: Checkou
     [reservation] = ec2.describe_instances()["Reservations"]
     [instance] = reservation["Instances"]
     credits = ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
-    assert [one["CpuCredits"] for one in credits["InstanceCreditSpecifications"]] == ["standard"]
+    assert [one["CpuCredits"] for one in credits["InstanceCreditSpecifications"]] == ["unlimited"]
 
 
 def test_nothing_is_made_that_the_sheet_does_not_show(rehearsal: Rehearsal) -> None:
