@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import select
 import subprocess
 import time
 import urllib.request
@@ -328,15 +329,16 @@ def type_into(checkout: Checkout, command: list[str], answer: str) -> tuple[int,
     if child == 0:
         os.chdir(checkout.path)
         os.execvpe(command[0], command, checkout.environment)  # noqa: S606 - found on the checkout's own PATH
-    seen, typed = "", False
+    seen = ""
     while True:
-        try:
-            seen += os.read(terminal, 65536).decode(errors="replace")
-        except OSError:  # it has closed its terminal
-            break
-        if not typed and "(it is not shown)" in seen:
+        # What is typed before somebody listens is lost, so it is typed until the play goes on
+        if select.select([terminal], [], [], 2)[0]:
+            try:
+                seen += os.read(terminal, 65536).decode(errors="replace")
+            except OSError:  # it has closed its terminal
+                break
+        elif "(it is not shown)" in seen and "TASK [There is a value]" not in seen:
             os.write(terminal, f"{answer}\r".encode())
-            typed = True
     _, status = os.waitpid(child, 0)
     os.close(terminal)
     return os.waitstatus_to_exitcode(status), seen
