@@ -16,7 +16,14 @@ LONGEST = [
     "faults/test_faults.py",
     "playbooks/test_show.py",
     "playbooks/test_stages.py",
+    "playbooks/test_watch.py",
+    "playbooks/test_keys.py",
+    "playbooks/test_interrupt.py",
+    "playbooks/test_cost.py",
+    "playbooks/test_destroy.py",
+    "playbooks/test_lock.py",
     "playbooks/test_domain.py",
+    "playbooks/test_adopt.py",
 ]
 
 
