@@ -126,7 +126,10 @@ class User:
         known = {key.removeprefix(NEW) for key in handed}
         # Unless one was being made, what is not written down was made by hand and is somebody's
         self.keys = [key for key in self.listed if key in known or not self.making]
-        self.new = next((key for key in self.keys if f"{NEW}{key}" in handed), "")
+        new = next((key for key in self.keys if f"{NEW}{key}" in handed), "")
+        # It takes no key's place any more when the old one went and that could not be written down
+        self.alone = bool(new) and len(self.keys) == 1
+        self.new = "" if self.alone else new
 
     def tidy(self) -> None:
         """See to what an interrupted run has left: a key that was written is one more, another is none."""
@@ -209,6 +212,9 @@ def rotate(user: User, finish: bool, again: bool) -> tuple[str, str]:
         user.make()
         return "made", ""
     old = user.last_used(user.keys[0])
+    if user.alone:
+        user.note()
+        return "finished", old
     if not user.new:
         if len(user.keys) == MOST:
             raise CannotRotateError(

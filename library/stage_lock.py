@@ -384,13 +384,12 @@ def hold(module: AnsibleAWSModule, lock: Lock, number: int, holder: Holder) -> N
 def leave_nothing(module: AnsibleAWSModule, lock: Lock, run: Run) -> dict[str, Any]:
     """Remove the lock, if it is this run's or nobody's."""
     generations, _ = lock.read()
-    for generation in generations.values():
-        if generation.holder.run != run and not generation.holder.free and not generation.is_dead:
-            return {"changed": False, "held": False, "holder": generation.shown()}
+    last = generations.get(max(generations, default=0))
+    if last and last.holder.run != run and not last.holder.free and not last.is_dead:
+        return {"changed": False, "held": False, "holder": last.shown()}
     if not module.check_mode:
-        for generation in generations.values():
-            if generation.holder.run == run:
-                stop_keeper(generation.holder)
+        if last and last.holder.run == run and last.holder.keeper:
+            stop_keeper(last.holder)
         lock.remove(sorted(generations))
     return {"changed": bool(generations), "held": False}
 

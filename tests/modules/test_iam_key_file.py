@@ -126,6 +126,17 @@ def test_an_interrupted_rotation_goes_on(with_key: User) -> None:
     with_key.works()
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_rotation_whose_end_was_not_written_down_has_ended(with_key: User, again: bool) -> None:
+    [old] = with_key.keys
+    with_key.run(state="rotated")
+    with_key.iam.delete_access_key(UserName=with_key.name, AccessKeyId=old)
+    with_key.works()
+    finished = with_key.run(state="rotated", again=again)
+    assert (finished.result["step"], with_key.keys) == ("finished", [with_key.written["AWS_ACCESS_KEY_ID"]])
+    assert with_key.run(state="rotated").result["step"] == "begun"
+
+
 def test_a_lost_file_is_made_again_and_the_old_key_removed_by_wish(with_key: User) -> None:
     [old] = with_key.keys
     with_key.run(state="rotated")

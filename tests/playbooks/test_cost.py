@@ -67,6 +67,12 @@ def test_sheet_makes_nothing(rehearsal: Rehearsal, checkout: Checkout) -> None:
     assert_nothing_made(rehearsal)
 
 
+def test_nothing_that_a_module_is_given_touches_the_disk(checkout: Checkout) -> None:
+    # Ansible's folder for it cannot even be made
+    nowhere = checkout.environment | {"ANSIBLE_REMOTE_TEMP": "/proc/nowhere"}
+    assert checkout.passes("cost.yml", environment=nowhere)
+
+
 def test_settings_change_the_price(checkout: Checkout) -> None:
     different = {
         "monthly_hours": 100,

@@ -51,7 +51,7 @@ class Job:
             log.info("%s: it works again.", self.name)
         self.problem = problem
         self.wait = min(2 * self.wait, LONGEST_WAIT) if problem else self.every
-        self.due = time.monotonic() + self.wait
+        self.due = max(self.due + self.wait, time.monotonic())  # however long it took
 
 
 def watch(config: Config) -> NoReturn:
