@@ -23,6 +23,7 @@ LONGEST = [
     "playbooks/test_destroy.py",
     "playbooks/test_lock.py",
     "playbooks/test_domain.py",
+    "playbooks/test_adopt_machine.py",
     "playbooks/test_adopt.py",
 ]
 

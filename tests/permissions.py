@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,7 +55,8 @@ INTRODUCTION = """\
 
 What you do with Matinee, you do with your own rights. These are all that its playbooks asked AWS for when
 each was run in the rehearsal, which decides every request as IAM does; `make permissions` runs them again and
-writes this page. Tests set a stage up, serve, change keys and destroy with exactly the policy below.
+writes this page. Tests set a stage up, serve, change keys and destroy with exactly the policy below. To take
+over what exists already (`-e adopt=true`) you need the rights to tag it besides.
 
 CI needs far less, and the host too: `roles/cloud_identity/vars/main.yml` has the policies of both.
 """
@@ -145,6 +147,17 @@ def new_version(checkout: Checkout) -> None:
     checkout.commit("Change the app")
 
 
+def wait_for_the_lock(rehearsal: Rehearsal) -> None:
+    """Wait until the run that has just ended has given up its lock: that is of its playbook, too."""
+    for stage in ("demo", "staging"):
+        while True:
+            path = f"/ragstream/{stage}/lock"
+            kept = rehearsal.boto("ssm").get_parameters_by_path(Path=path)["Parameters"]
+            if all(json.loads(one["Value"])["free"] for one in kept):
+                break
+            time.sleep(0.5)
+
+
 def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
     """Run every playbook and return what each asked for, by its column in the table."""
     columns: dict[str, Asked] = {}
@@ -152,6 +165,7 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
     def run(column: str, playbook: str, *arguments: str) -> None:
         before = len(rehearsal.trail())
         checkout.passes(playbook, *arguments)
+        wait_for_the_lock(rehearsal)
         asked = columns.setdefault(column, defaultdict(set))
         for one in rehearsal.trail()[before:]:
             if one["who"].endswith(":user/owner"):
@@ -176,7 +190,9 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
         lambda: run("rotate-ci-key", "rotate-ci-key.yml", "-e", "finish=true"),
         lambda: run("cost", "cost.yml"),
         lambda: run("doctor", "doctor.yml"),
+        lambda: run("site", "playbooks/provision.yml", "-e", "ssh_from=203.0.113.0/24"),
         lambda: run("site with oidc", "playbooks/provision.yml", *OIDC),
+        lambda: run("site with oidc", "playbooks/provision.yml", *OIDC, "-e", "github_branch=trunk"),
         lambda: run("site, watched", "playbooks/provision.yml", *OIDC, "-e", WATCHED),
         lambda: run("status, watched", "status.yml", *OIDC, "-e", WATCHED),
         lambda: run("site with a domain", "playbooks/provision.yml", *OIDC, "-e", f"app_domain={DOMAIN}"),

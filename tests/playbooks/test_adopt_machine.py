@@ -1,0 +1,85 @@
+"""A machine made by hand becomes the stage's host after it was agreed to, and destroy leaves it running."""
+
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.checkout import Checkout
+from tests.local_aws import Rehearsal
+from tests.playbooks.test_bad_input import words
+
+NAME = "ragstream-demo"
+DEBIAN = "136693071363"
+
+
+@pytest.fixture(scope="module")
+def machine(rehearsal: Rehearsal, checkout: Checkout) -> str:
+    """A Debian that somebody runs, which would go for good when it powers itself off, and its key."""
+    key = checkout.keys / "id_ed25519"
+    key.parent.mkdir(parents=True, mode=0o700)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    ec2 = rehearsal.boto("ec2")
+    ec2.import_key_pair(KeyName="mine", PublicKeyMaterial=key.with_suffix(".pub").read_bytes())
+    images = ec2.describe_images(Owners=[DEBIAN])["Images"]
+    made = ec2.run_instances(
+        ImageId=max(images, key=lambda image: image["CreationDate"])["ImageId"],
+        MinCount=1,
+        MaxCount=1,
+        InstanceType="t3.medium",
+        KeyName="mine",
+        InstanceInitiatedShutdownBehavior="terminate",
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": NAME}]}],
+    )
+    identity = str(made["Instances"][0]["InstanceId"])
+    ec2.get_waiter("instance_running").wait(InstanceIds=[identity])
+    return identity
+
+
+def only_machine(rehearsal: Rehearsal) -> dict[str, Any]:
+    """The one machine that there is."""
+    [reservation] = rehearsal.boto("ec2").describe_instances()["Reservations"]
+    [found] = reservation["Instances"]
+    assert found["State"]["Name"] == "running"
+    return dict(found)
+
+
+def tags_of(found: dict[str, Any]) -> dict[str, str]:
+    """The tags of a machine."""
+    return {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+
+
+def test_one_that_would_not_outlive_a_show_is_refused(
+    rehearsal: Rehearsal, checkout: Checkout, machine: str
+) -> None:
+    run = checkout.play("playbooks/provision.yml", "-e", "adopt=true")
+    assert run.status != 0
+    assert "stops and does not terminate when it powers itself off" in words(run.output)
+    assert tags_of(only_machine(rehearsal)) == {"Name": NAME}
+    rehearsal.boto("ec2").modify_instance_attribute(
+        InstanceId=machine, Attribute="instanceInitiatedShutdownBehavior", Value="stop"
+    )
+
+
+def test_agreed_to_it_is_the_host(rehearsal: Rehearsal, checkout: Checkout, machine: str) -> None:
+    checkout.passes("playbooks/provision.yml", "-e", "adopt=true")
+    found = only_machine(rehearsal)
+    assert found["InstanceId"] == machine
+    assert found["IamInstanceProfile"]["Arn"].endswith(f"/{NAME}-host")
+    assert [group["GroupName"] for group in found["SecurityGroups"]] == [NAME]
+    assert tags_of(found).items() >= {"Adopted": "true", "ManagedBy": "matinee"}.items()
+    assert checkout.passes("playbooks/provision.yml").changed == 0
+    checkout.passes("playbooks/configure.yml")
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_destroy_leaves_it_with_what_it_uses(
+    rehearsal: Rehearsal, checkout: Checkout, machine: str, time: str
+) -> None:
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    found = only_machine(rehearsal)
+    assert found["InstanceId"] == machine
+    assert tags_of(found) == {"Name": NAME}, time
+    assert [group["GroupName"] for group in found["SecurityGroups"]] == [NAME]
+    assert [role["RoleName"] for role in rehearsal.boto("iam").list_roles()["Roles"]] == [f"{NAME}-host"]
+    assert not rehearsal.boto("ec2").describe_addresses()["Addresses"]
