@@ -1,7 +1,10 @@
 """A checkout of the project as a user has it, and its playbooks run as a user runs them."""
 
+import contextlib
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -15,6 +18,11 @@ ACCOUNT = "123456789012"  # of the rehearsal
 # USD a month that a stage of the tests may cost; what creates is not run without a ceiling
 ACCEPTED = "accept_monthly_cost=20"
 CREATE = {"site.yml", "playbooks/provision.yml"}
+
+
+def words(text: str) -> str:
+    """Return a text with each run of blanks as one, since messages are wrapped where they are shown."""
+    return " ".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,30 @@ class Checkout:
         )
         print(done.stdout)
         return Run(done.returncode, done.stdout)
+
+    def play_at_terminal(self, playbook: str, *arguments: str, asked: str, until: str, typed: str) -> Run:
+        """Run a playbook at a terminal, where somebody types when asked, and return what was seen.
+
+        What is typed before somebody listens is lost, so it is typed until the play has gone on.
+        """
+        terminal, theirs = pty.openpty()
+        process = subprocess.Popen(
+            ["ansible-playbook", playbook, *arguments],
+            cwd=self.path,
+            env=self.environment,
+            preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509 - before anything has threads
+        )
+        os.close(theirs)
+        output = ""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while True:
+                if select.select([terminal], [], [], 1)[0]:
+                    output += os.read(terminal, 65536).decode(errors="replace")
+                elif asked in output and until not in output:
+                    os.write(terminal, f"{typed}\r".encode())
+        os.close(terminal)
+        print(output)
+        return Run(process.wait(), output)
 
     def passes(self, playbook: str, *arguments: str, environment: dict[str, str] | None = None) -> Run:
         """Run a playbook that must succeed."""

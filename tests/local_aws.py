@@ -64,6 +64,21 @@ class Rehearsal:
         assert status == 0, output
         return str(output.decode())
 
+    def on_host(self, script: str) -> str:
+        """Run a script as root on the one host that runs; returns what it printed."""
+        label = [f"matinee.rehearsal={self.name}", "matinee.rehearsal.instance"]
+        [host] = docker.from_env().containers.list(filters={"label": label})
+        command = ["docker", "exec", "--interactive", str(host.name), "sh", "-eu"]
+        return subprocess.run(command, input=script, check=True, capture_output=True, text=True).stdout
+
+    def allowed_to_host(self, calls: str) -> list[str]:
+        """Make calls on the host, with the rights of its role; returns "allowed" or "refused" for each.
+
+        Args:
+            calls: Lines of Python: `ask(s3.list_buckets)`; client() makes the clients.
+        """
+        return self.on_host(f"python3 - <<'END'\n{ASKING}{calls}\nEND\n").split()
+
 
 def run_rehearsal(*arguments: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run `python -m rehearsal` as a person would."""
@@ -257,4 +272,20 @@ while True:
     registry = socket.create_connection(("127.0.0.1", 80))
     for way in ((client, registry, sys.maxsize), (registry, client, int(sys.argv[1]))):
         threading.Thread(target=pass_on, args=way, daemon=True).start()
+"""
+
+ASKING = """
+import boto3
+from botocore.exceptions import ClientError
+
+def client(name):
+    return boto3.client(name, region_name="eu-central-1")
+
+def ask(call, **arguments):
+    try:
+        call(**arguments)
+        print("allowed")
+    except ClientError as error:
+        print("refused" if "AccessDenied" in error.response["Error"]["Code"] else error)
+
 """

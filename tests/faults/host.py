@@ -200,8 +200,10 @@ class Host:
         self.waits_for("ls /run/matinee/broken")
 
     def waits_for(self, command: str) -> None:
-        """Wait until a command succeeds on the host."""
-        self.run(f"timeout 60 sh -c 'until {command} > /dev/null 2>&1; do sleep 0.05; done'")
+        """Wait until a command succeeds on the host; if it never does, show what was logged there."""
+        loop = f"until {command} > /dev/null 2>&1; do sleep 0.05; done"
+        journal = "journalctl --no-pager --lines 60 --unit matinee-app --unit docker"
+        self.run(f"timeout 60 sh -c '{loop}' || {{ {journal}; exit 1; }}")
 
     def mend(self) -> None:
         """Let what stands still go on."""

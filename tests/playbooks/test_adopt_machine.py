@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.checkout import Checkout
+from tests.checkout import Checkout, words
 from tests.local_aws import Rehearsal
-from tests.playbooks.test_bad_input import words
 
 NAME = "ragstream-demo"
 DEBIAN = "136693071363"

@@ -6,15 +6,10 @@ from collections.abc import Callable, Iterator
 import docker
 import pytest
 
-from tests.checkout import ACCEPTED, Checkout
+from tests.checkout import ACCEPTED, Checkout, words
 from tests.local_aws import Rehearsal, run_rehearsal
 
 type Settings = Callable[..., None]
-
-
-def words(text: str) -> str:
-    """Return a text with each run of blanks as one, since messages are wrapped where they are shown."""
-    return " ".join(text.split())
 
 
 @pytest.fixture

@@ -1,25 +1,16 @@
 """Money: the price is said before anything is made, and the stage goes no further than was accepted."""
 
-import contextlib
 import json
-import os
-import pty
-import select
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.checkout import ACCOUNT, Checkout, Run
+from tests.checkout import ACCOUNT, Checkout, Run, words
 from tests.local_aws import Rehearsal
 
 PROVISION = "./playbooks/provision.yml"  # written so that nothing is accepted unless the test does
 ACCEPTED = "/ragstream/demo/accepted-monthly-cost"
 MAIL = "owner@example.org"
-
-
-def words(text: str) -> str:
-    """Return a text with each run of blanks as one, since messages are wrapped where they are shown."""
-    return " ".join(text.split())
 
 
 def accepted(rehearsal: Rehearsal) -> list[str]:
@@ -38,25 +29,9 @@ def assert_nothing_made(rehearsal: Rehearsal) -> None:
 
 def answer(checkout: Checkout, typed: str) -> Run:
     """Set up at a terminal, where somebody types an answer."""
-    terminal, theirs = pty.openpty()
-    process = subprocess.Popen(
-        ["ansible-playbook", PROVISION],
-        cwd=checkout.path,
-        env=checkout.environment,
-        preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509 - before anything has threads
+    return checkout.play_at_terminal(
+        PROVISION, asked="Type yes to go on", until="TASK [Only when", typed=typed
     )
-    os.close(theirs)
-    output = ""
-    with contextlib.suppress(OSError):  # how a terminal ends
-        while True:
-            # What is typed before somebody listens is lost, so it is typed until there is an answer
-            if select.select([terminal], [], [], 1)[0]:
-                output += os.read(terminal, 65536).decode(errors="replace")
-            elif "Type yes to go on" in output and "TASK [Only when" not in output:
-                os.write(terminal, f"{typed}\r".encode())
-    os.close(terminal)
-    print(output)
-    return Run(process.wait(), output)
 
 
 def test_sheet_makes_nothing(rehearsal: Rehearsal, checkout: Checkout) -> None:

@@ -5,10 +5,9 @@ import json
 
 import pytest
 
-from tests.checkout import Checkout
+from tests.checkout import Checkout, words
 from tests.interrupt import holdings
 from tests.local_aws import Rehearsal
-from tests.playbooks.test_bad_input import words
 
 CONFIRMED = ("-e", "confirm=ragstream")
 BUCKET = "ragstream-demo-backup-123456789012"

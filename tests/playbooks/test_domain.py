@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.checkout import ROOT, Checkout
+from tests.checkout import ROOT, Checkout, words
 from tests.local_aws import Rehearsal
-from tests.playbooks.test_bad_input import words
 
 DOMAIN = "demo.matinee.example"
 

@@ -5,10 +5,6 @@ Every playbook is run by an owner who has the policy of docs/permissions.md and 
 
 import hashlib
 import json
-import os
-import pty
-import select
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,11 +15,9 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.checkout import ACCOUNT, Checkout, make_checkout
+from tests.checkout import ACCOUNT, Checkout, make_checkout, words
 from tests.local_aws import Rehearsal
 from tests.permissions import GITHUB, ISSUER, as_owner, others, published_policy, small_app
-from tests.playbooks.test_bad_input import words
-from tests.playbooks.test_show import host_of
 
 REGION, REPOSITORY, PATH = "eu-central-1", "ragstream-web", "/ragstream/demo/env"
 BUCKET = f"ragstream-demo-backup-{ACCOUNT}"
@@ -237,11 +231,15 @@ def test_a_parameter_is_typed_without_being_seen_and_taken_at_once(
     undeclared = stage.play("set-parameter.yml", "-e", "parameter=OTHER")
     assert undeclared.status != 0
     assert "with one of these" in words(undeclared.output)
-    status, output = type_into(
-        stage, ["ansible-playbook", "-vvv", "set-parameter.yml", "-e", "parameter=TOKEN"], SECRET
+    run = stage.play_at_terminal(
+        "set-parameter.yml",
+        *("-vvv", "-e", "parameter=TOKEN"),
+        asked="(it is not shown)",
+        until="TASK [There is a value]",
+        typed=SECRET,
     )
-    assert status == 0, output[-4000:]
-    assert SECRET not in output
+    assert run.status == 0, run.output[-4000:]
+    assert SECRET not in run.output
     assert environment_of(rehearsal)["TOKEN"] == digest(SECRET)
 
 
@@ -258,12 +256,16 @@ def test_a_value_with_which_the_app_fails_is_put_back(rehearsal: Rehearsal, stag
 
 
 def test_the_host_does_its_own_and_nothing_else(rehearsal: Rehearsal) -> None:
-    program = (
-        "import boto3, json; found = boto3.Session().get_credentials().get_frozen_credentials(); "
-        "print(json.dumps(found))"
+    given = json.loads(
+        rehearsal.on_host(
+            """
+python3 - <<'END'
+import boto3, json
+print(json.dumps(boto3.Session().get_credentials().get_frozen_credentials()))
+END
+            """
+        )
     )
-    command = ["docker", "exec", host_of(rehearsal), "python3", "-c", program]
-    given = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     keys = dict(zip(names, given, strict=False))
     own: list[Call] = [
@@ -321,24 +323,3 @@ def key_of(checkout: Checkout) -> Keys:
     """The key in the file for GitHub."""
     lines = (checkout.keys / "github-secrets.env").read_text().splitlines()
     return {name.lower(): value for name, _, value in (line.partition("=") for line in lines[:2])}
-
-
-def type_into(checkout: Checkout, command: list[str], answer: str) -> tuple[int, str]:
-    """Run a command at a terminal, type the answer when asked, and return how it ended and what was seen."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(checkout.path)
-        os.execvpe(command[0], command, checkout.environment)  # noqa: S606 - found on the checkout's own PATH
-    seen = ""
-    while True:
-        # What is typed before somebody listens is lost, so it is typed until the play goes on
-        if select.select([terminal], [], [], 2)[0]:
-            try:
-                seen += os.read(terminal, 65536).decode(errors="replace")
-            except OSError:  # it has closed its terminal
-                break
-        elif "(it is not shown)" in seen and "TASK [There is a value]" not in seen:
-            os.write(terminal, f"{answer}\r".encode())
-    _, status = os.waitpid(child, 0)
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(status), seen

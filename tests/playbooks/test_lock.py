@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import Checkout
+from tests.checkout import Checkout, words
 from tests.local_aws import Rehearsal
-from tests.playbooks.test_bad_input import words
 
 PATH = "/ragstream/demo/lock"
 # Takes the lock as every playbook does, then takes its time

@@ -82,29 +82,6 @@ def get(url: str) -> str:
         return answer.read().decode()
 
 
-def host_of(rehearsal: Rehearsal) -> str:
-    """Name the container that is the stage's host."""
-    label = f"label=matinee.rehearsal={rehearsal.name}"
-    names = subprocess.run(
-        ["docker", "ps", "--format", "{{.Names}}", "--filter", label],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
-    return next(name for name in names if name.startswith(f"{rehearsal.name}-i-"))
-
-
-def on_host(rehearsal: Rehearsal, script: str) -> str:
-    """Run a script as root on the emulated host, as its owner would by SSH, and return what it printed."""
-    return subprocess.run(
-        ["docker", "exec", "-i", host_of(rehearsal), "sh", "-eu"],
-        input=script,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-
-
 def refused(call: Callable[..., object], **arguments: object) -> bool:
     """Whether AWS refuses a call for want of a right."""
     try:
@@ -239,7 +216,7 @@ def test_page_answers_with_a_citation(url: str, page: Page) -> None:
 
 
 def test_backup_is_private_and_comes_back(rehearsal: Rehearsal, checkout: Checkout) -> None:
-    on_host(rehearsal, "echo kept > /var/lib/matinee/data/marker")
+    rehearsal.on_host("echo kept > /var/lib/matinee/data/marker")
     run = checkout.passes("backup.yml")
     assert "USD per GB-month" in run.output
     named = re.search(r"data/\d{8}T\d{6}Z-\w+\.tar\.gz", run.output)
@@ -256,20 +233,19 @@ def test_backup_is_private_and_comes_back(rehearsal: Rehearsal, checkout: Checko
     assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
     assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1
 
-    on_host(rehearsal, "rm /var/lib/matinee/data/marker")
+    rehearsal.on_host("rm /var/lib/matinee/data/marker")
     wrong = checkout.play("restore.yml", "-e", "backup=none-of-them")
     assert wrong.status != 0
     assert named.group() in wrong.output
     assert f"with the data of {named.group()}" in checkout.passes("restore.yml").output
-    assert on_host(rehearsal, "cat /var/lib/matinee/data/marker") == "kept\n"
+    assert rehearsal.on_host("cat /var/lib/matinee/data/marker") == "kept\n"
 
 
 def test_secret_reaches_the_app_and_nothing_else(rehearsal: Rehearsal) -> None:
-    seen = on_host(rehearsal, "docker exec matinee-app sh -c 'cat /proc/[0-9]*/environ' | tr '\\0' '\\n'")
+    seen = rehearsal.on_host("docker exec matinee-app sh -c 'cat /proc/[0-9]*/environ' | tr '\\0' '\\n'")
     assert f"DEMO_TOKEN={SECRET}" in seen
     # The pattern does not match itself, so that neither this script nor its trace is found
-    leaks = on_host(
-        rehearsal,
+    leaks = rehearsal.on_host(
         """
         docker inspect matinee-app | grep -c 'sk-matinee-tes[t]' || true
         image=$(docker inspect -f '{{.Image}}' matinee-app)
@@ -286,21 +262,9 @@ def test_host_may_read_its_own_and_no_more(rehearsal: Rehearsal) -> None:
     rehearsal.boto("ssm").put_parameter(Name="/ragstream/other/env/KEY", Value="x", Type="SecureString")
     where = {"LocationConstraint": REGION}
     rehearsal.boto("s3").create_bucket(Bucket="somebody-elses", CreateBucketConfiguration=where)
-    answers = on_host(
-        rehearsal,
+    answers = rehearsal.allowed_to_host(
         """
-        python3 - <<'END'
-import boto3
-from botocore.exceptions import ClientError
-
-def ask(call, **arguments):
-    try:
-        call(**arguments)
-        print("allowed")
-    except ClientError as error:
-        print("refused" if "AccessDenied" in error.response["Error"]["Code"] else error)
-
-ssm, ecr, s3 = (boto3.client(name, region_name="eu-central-1") for name in ("ssm", "ecr", "s3"))
+ssm, ecr, s3 = (client(name) for name in ("ssm", "ecr", "s3"))
 ask(ssm.get_parameters_by_path, Path="/ragstream/demo/env", WithDecryption=True)
 ask(ssm.get_parameters_by_path, Path="/ragstream/other/env", WithDecryption=True)
 ask(ssm.put_parameter, Name="/ragstream/demo/env/NEW", Value="x", Type="SecureString")
@@ -314,26 +278,24 @@ ask(s3.delete_object, Bucket=own, Key="data/new")
 ask(s3.put_bucket_versioning, Bucket=own, VersioningConfiguration={"Status": "Suspended"})
 ask(s3.list_buckets)
 ask(s3.list_objects_v2, Bucket="somebody-elses")
-END
-        """,
+        """
     )
     rehearsal.boto("s3").delete_bucket(Bucket="somebody-elses")
-    assert answers.split() == [
+    assert answers == [
         *["allowed", "refused", "refused", "allowed", "refused", "refused"],
         *["allowed", "allowed", "refused", "refused", "refused", "refused"],
     ]
 
 
 def test_container_is_unprivileged(rehearsal: Rehearsal) -> None:
-    inspected = json.loads(on_host(rehearsal, "docker inspect matinee-app"))[0]
+    inspected = json.loads(rehearsal.on_host("docker inspect matinee-app"))[0]
     assert inspected["HostConfig"]["CapDrop"] == ["ALL"]
     assert "no-new-privileges" in " ".join(inspected["HostConfig"]["SecurityOpt"])
     assert not inspected["HostConfig"]["Privileged"]
     assert inspected["HostConfig"]["Memory"] == 3 * 1024**3
-    assert on_host(rehearsal, "docker exec matinee-app id -u").strip() != "0"
+    assert rehearsal.on_host("docker exec matinee-app id -u").strip() != "0"
     # With a hop limit of 1 the answer of the metadata service does not reach into the container
-    asked = on_host(
-        rehearsal,
+    asked = rehearsal.on_host(
         "docker exec matinee-app python3 -c 'import urllib.request as u; u.urlopen(u.Request("
         '"http://169.254.169.254/latest/api/token", method="PUT", '
         'headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"}), timeout=3)\' 2>&1 | tail -1 || true',
@@ -382,7 +344,7 @@ def test_a_changed_secret_reaches_the_app(rehearsal: Rehearsal, checkout: Checko
     environment = checkout.environment | {"DEMO_TOKEN": "another"}
     assert checkout.passes("site.yml", environment=environment).changed == 1
     checkout.passes("demo-start.yml")
-    seen = on_host(rehearsal, "docker exec matinee-app sh -c 'cat /proc/[0-9]*/environ' | tr '\\0' '\\n'")
+    seen = rehearsal.on_host("docker exec matinee-app sh -c 'cat /proc/[0-9]*/environ' | tr '\\0' '\\n'")
     assert "DEMO_TOKEN=another" in seen
     assert checkout.passes("demo-start.yml").changed == 0
 

@@ -8,9 +8,8 @@ import subprocess
 import pytest
 import yaml
 
-from tests.checkout import ROOT, Checkout
+from tests.checkout import ROOT, Checkout, words
 from tests.local_aws import Rehearsal
-from tests.playbooks.test_bad_input import words
 
 STAGING = ("-i", "inventory/staging")
 

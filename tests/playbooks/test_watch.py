@@ -2,19 +2,16 @@
 
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 
-from tests.checkout import ROOT, Checkout, Run
+from tests.checkout import ROOT, Checkout, Run, words
 from tests.local_aws import Rehearsal, cloudwatch_down
-from tests.playbooks.test_bad_input import words
 
 DOMAIN = "watched.example"
 GROUP = "/ragstream/demo"
@@ -49,14 +46,6 @@ def until(what: Callable[[], object]) -> None:
     while not what():
         assert time.monotonic() < deadline
         time.sleep(1)
-
-
-def on_host(rehearsal: Rehearsal, script: str) -> str:
-    """Run a script as root on the host, and return what it printed."""
-    label = [f"matinee.rehearsal={rehearsal.name}", "matinee.rehearsal.instance"]
-    [host] = docker.from_env().containers.list(filters={"label": label})
-    command = ["docker", "exec", "--interactive", str(host.name), "sh", "-eu"]
-    return subprocess.run(command, input=script, check=True, capture_output=True, text=True).stdout
 
 
 def tags_of(listed: list[dict[str, str]]) -> dict[str, str]:
@@ -174,29 +163,17 @@ def test_figures_and_logs_arrive(rehearsal: Rehearsal) -> None:
     assert 0 < latest(rehearsal, "DiskUsed") < 100
     assert 0 < latest(rehearsal, "MemoryUsed") < 100
     until(lambda: "serving: " in lines_of(rehearsal, "launcher"))
-    on_host(rehearsal, "curl --silent http://127.0.0.1/once-seen?of=nobody > /dev/null")
+    rehearsal.on_host("curl --silent http://127.0.0.1/once-seen?of=nobody > /dev/null")
     until(lambda: "once-seen" in lines_of(rehearsal, "proxy"))
     assert "of=nobody" not in lines_of(rehearsal, "proxy")
     assert "a-secret" not in "".join(lines_of(rehearsal, stream) for stream in ("app", "launcher", "proxy"))
 
 
 def test_host_may_tell_of_itself_and_no_more(rehearsal: Rehearsal) -> None:
-    answers = on_host(
-        rehearsal,
+    answers = rehearsal.allowed_to_host(
         """
-        python3 - <<'END'
-import boto3
-from botocore.exceptions import ClientError
-
-def ask(call, **arguments):
-    try:
-        call(**arguments)
-        print("allowed")
-    except ClientError as error:
-        print("refused" if "AccessDenied" in error.response["Error"]["Code"] else error)
-
 names = ("cloudwatch", "logs", "sns")
-cloudwatch, logs, sns = (boto3.client(name, region_name="eu-central-1") for name in names)
+cloudwatch, logs, sns = (client(name) for name in names)
 data = [{"MetricName": "DiskUsed", "Value": 1}]
 ask(cloudwatch.put_metric_data, Namespace="Matinee/ragstream-demo", MetricData=data)
 ask(cloudwatch.put_metric_data, Namespace="Matinee/ragstream-staging", MetricData=data)
@@ -207,10 +184,9 @@ ask(logs.create_log_stream, logGroupName="/ragstream/staging", logStreamName="ap
 ask(logs.get_log_events, logGroupName="/ragstream/demo", logStreamName="app")
 ask(logs.delete_log_group, logGroupName="/ragstream/demo")
 ask(sns.list_topics)
-END
-        """,
+        """
     )
-    assert answers.split() == [
+    assert answers == [
         *["allowed", "refused", "refused", "refused"],
         *["allowed", "refused", "refused", "refused", "refused"],
     ]
@@ -219,14 +195,14 @@ END
 def test_nothing_is_lost_while_cloudwatch_is_away(rehearsal: Rehearsal) -> None:
     ask = "curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1"
     with cloudwatch_down(rehearsal):
-        assert on_host(rehearsal, f"{ask}/while-away") == "200"
+        assert rehearsal.on_host(f"{ask}/while-away") == "200"
         said = "journalctl --boot --unit=matinee-watch --output=cat"
-        until(lambda: "lines of proxy: " in on_host(rehearsal, said))
-        assert on_host(rehearsal, f"{ask}/health") == "200"
+        until(lambda: "lines of proxy: " in rehearsal.on_host(said))
+        assert rehearsal.on_host(f"{ask}/health") == "200"
         # What it has not sent when it ends, it sends when it is back
-        on_host(rehearsal, "systemctl stop matinee-watch")
+        rehearsal.on_host("systemctl stop matinee-watch")
     assert "while-away" not in lines_of(rehearsal, "proxy")
-    on_host(rehearsal, "systemctl start matinee-watch")
+    rehearsal.on_host("systemctl start matinee-watch")
     until(lambda: "while-away" in lines_of(rehearsal, "proxy"))
     assert lines_of(rehearsal, "proxy").count("once-seen") == 1
 
@@ -241,9 +217,9 @@ def test_doctor_names_each_fault_and_its_remedy(rehearsal: Rehearsal, stage: Che
     record = {"Name": DOMAIN, "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.1"}]}
     changes = [{"Action": "UPSERT", "ResourceRecordSet": record}]
     route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
-    on_host(rehearsal, "systemctl stop matinee-app matinee-watch")
+    rehearsal.on_host("systemctl stop matinee-app matinee-watch")
     run = stage.play("doctor.yml", "-e", f"app_domain={DOMAIN}")
-    on_host(rehearsal, "systemctl start matinee-app matinee-watch")
+    rehearsal.on_host("systemctl start matinee-app matinee-watch")
     route53.change_resource_record_sets(
         HostedZoneId=zone, ChangeBatch={"Changes": [{"Action": "DELETE", "ResourceRecordSet": record}]}
     )
