@@ -27,6 +27,8 @@ IDENTITIES = {
     "UserName": "github-ragstream-ci",
 }
 ARN = f"arn:aws:ecr:eu-central-1:{ACCOUNT}:repository/{REPOSITORY}"
+BUCKET = f"ragstream-demo-backup-{ACCOUNT}"
+PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
 READING = ("Describe", "Get", "List", "View", "BatchGet")
 PLAYBOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("destroy.yml", "destroy.yml", ("-e", "confirm=ragstream")),
@@ -39,18 +41,29 @@ PLAYBOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("demo-start.yml, the host is off", "demo-start.yml", ()),
 )
 # Operations that are called otherwise than the right to them
-OPERATIONS = {"s3:ListAllMyBuckets": "list_buckets", "budgets:ViewBudget": "describe_budgets"}
+OPERATIONS = {
+    "budgets:ViewBudget": "describe_budgets",
+    "s3:ListAllMyBuckets": "list_buckets",
+    "s3:ListBucket": "list_objects_v2",
+    "s3:ListBucketVersions": "list_object_versions",
+}
 # What an operation has to be told; of what is not here, nothing
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "budgets:ViewBudget": {"AccountId": ACCOUNT},
     "ec2:DescribeImages": {"Owners": ["136693071363"]},
     "ec2:DescribeInstanceAttribute": {"InstanceId": "i-00000000000000000", "Attribute": "userData"},
+    "ecr:BatchGetImage": {"repositoryName": REPOSITORY, "imageIds": [{"imageTag": "latest"}]},
     "ecr:DescribeImages": {"repositoryName": REPOSITORY},
     "ecr:GetLifecyclePolicy": {"repositoryName": REPOSITORY},
     "ecr:ListTagsForResource": {"resourceArn": ARN},
     "pricing:GetProducts": {"ServiceCode": "AmazonEC2", "MaxResults": 1},
+    "iam:GetOpenIDConnectProvider": {"OpenIDConnectProviderArn": PROVIDER},
     "iam:GetRolePolicy": {"PolicyName": "serve-the-app"},
     "iam:GetUserPolicy": {"PolicyName": "push-images"},
+    "s3:GetBucketTagging": {"Bucket": BUCKET},
+    "s3:ListBucket": {"Bucket": BUCKET},
+    "s3:ListBucketVersions": {"Bucket": BUCKET},
+    "sns:ListTagsForResource": {"ResourceArn": f"arn:aws:sns:eu-central-1:{ACCOUNT}:ragstream-demo"},
     "ssm:GetParameter": {"Name": "/ragstream/demo/accepted-monthly-cost"},
     "ssm:GetParametersByPath": {"Path": "/ragstream/demo", "Recursive": True, "WithDecryption": True},
     "ssm:ListTagsForResource": {
