@@ -24,6 +24,8 @@ APP = ROOT / "tests/apps/faulty"
 ON_HOST = Path(__file__).parent / "on_host"
 REPOSITORY = "faults-web"
 PARAMETERS = "/faults/demo/env"
+VERSION_LABEL = "org.opencontainers.image.revision"
+DRAIN = 5  # seconds
 BLOB = "application/octet-stream"
 
 
@@ -68,7 +70,7 @@ class Registry:
         config, manifest = copy.deepcopy(self._config), copy.deepcopy(self._manifest)
         kept = [line for line in config["config"]["Env"] if not line.startswith(("MODE=", "VERSION="))]
         config["config"]["Env"] = [*kept, f"MODE={mode}", f"VERSION={name}"]
-        config["config"]["Labels"]["org.opencontainers.image.revision"] = name
+        config["config"]["Labels"][VERSION_LABEL] = name
         if megabytes:
             layer = _layer(megabytes * 2**20)
             config["rootfs"]["diff_ids"].append(_digest(layer))
@@ -159,6 +161,11 @@ class Host:
         process = self.start(command)
         _, said = process.communicate(timeout=180)
         return process.returncode, said
+
+    def does(self, command: str) -> None:
+        """Have the launcher do something that it can do."""
+        code, said = self.ask(command)
+        assert code == 0, said
 
     def status(self) -> dict[str, Any]:
         """What the launcher says of itself."""

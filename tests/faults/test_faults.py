@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests import local_aws
-from tests.faults.host import PARAMETERS, Host, Registry
+from tests.faults.host import DRAIN, PARAMETERS, VERSION_LABEL, Host, Registry
 from tests.faults.visitor import Visitor
 from tests.local_aws import Rehearsal
 
@@ -49,7 +49,7 @@ def test_the_launcher_is_killed_while_looking(host: Host, registry: Registry, vi
     assert code == 1
     assert "then repeat" in said
     host.is_back()
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -59,9 +59,9 @@ def test_the_launcher_is_killed_while_removing_old_images(
 ) -> None:
     """Launcher killed before removing old images, after a rollback."""
     registry.push()
-    assert host.ask("release")[0] == 0
+    host.does("release")
     host.break_at("kill", "prune")
-    assert host.ask("rollback")[0] == 0
+    host.does("rollback")
     host.wait_broken()
     host.is_back()
     visitor.sees(good)
@@ -118,7 +118,7 @@ def test_a_version_is_well_only_for_a_moment(
     """Release of a version that {fault} two seconds after it was well."""
     mode, reason = WELL_FOR_A_MOMENT[fault]
     newest = registry.push(mode)
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     visitor.sees(good)
     assert reason in host.status()["reason"]
@@ -130,7 +130,7 @@ def test_a_version_is_well_only_for_a_moment(
 def test_a_version_answers_in_odd_ways(host: Host, registry: Registry, visitor: Visitor) -> None:
     """Release of a version whose health path never ends its answer, and whose websockets speak HTTP/1.0."""
     newest = registry.push("odd")
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -176,7 +176,7 @@ def test_the_registry_gives_nothing(
         assert code == 1
         assert "cannot be pulled" in said
     # No fault of the version: it is tried again when somebody asks
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -187,7 +187,7 @@ def test_the_registry_cuts_layers_in_half(
     """Release with the registry cutting layers after their first half."""
     newest = registry.push(megabytes=MEGABYTES)
     with local_aws.registry_cutting(rehearsal, int(0.6 * SIZE)):
-        assert host.ask("release")[0] == 0  # Docker goes on where it was cut
+        host.does("release")  # Docker goes on where it was cut
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -199,6 +199,22 @@ def test_the_registry_is_slow(rehearsal: Rehearsal, host: Host, registry: Regist
         host.waits_for("ls /var/lib/docker/tmp/GetImageBlob*")
         host.run("systemctl kill --signal KILL matinee-app")
         visitor.sees(newest)
+    assert not visitor.refused
+
+
+def test_old_images_are_due_while_pulling(
+    rehearsal: Rehearsal, host: Host, registry: Registry, visitor: Visitor
+) -> None:
+    """Release right after another, so that old images are to go while the newest one is pulled, slowly."""
+    registry.push()
+    host.does("release")
+    newest = registry.push(megabytes=MEGABYTES)
+    host.break_at("hang", "prune")
+    with local_aws.registry_slow(rehearsal, SIZE // (3 * DRAIN)), host.start("release") as release:
+        host.waits_for(f"docker image ls -q --filter label={VERSION_LABEL}={newest} | grep .")
+        host.mend()
+        assert release.wait() == 0
+    visitor.sees(newest)
     assert not visitor.refused
 
 
@@ -244,7 +260,7 @@ def test_ssm_gives_nothing(
         code, said = host.ask("release")
         assert code == 1
         assert "SSM cannot be asked for the parameters" in said
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -271,7 +287,7 @@ def test_the_disk_is_full(when: str, disk: float, host: Host, registry: Registry
         code, said = host.ask("release")
         assert code == 1
         assert "The disk is full" in said
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -294,7 +310,7 @@ def test_the_disk_of_state_and_data_is_full(
     """Disk of state and data full (the app answers 507 to who writes), then the launcher killed."""
     newest = registry.push()
     host.run("dd if=/dev/zero of=/var/lib/matinee/filler bs=1k 2> /dev/null || true")
-    assert host.ask("release")[0] == 0
+    host.does("release")
     host.run("systemctl kill --signal KILL matinee-app")
     host.is_back()
     visitor.sees(newest)
@@ -307,7 +323,7 @@ def test_docker(how: str, host: Host, good: str, visitor: Visitor) -> None:
     commands = {"restarted": "systemctl restart docker", "killed": "systemctl kill --signal KILL docker"}
     host.run(f"systemctl reset-failed docker; {commands[how]}")
     host.waits_for("docker info")
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(good)
     assert not visitor.refused
 
@@ -324,7 +340,7 @@ def test_docker_is_killed_in_the_middle_of_a_release(
         host.mend()
         release.wait()
     host.waits_for("docker info")
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -341,7 +357,7 @@ def test_the_clock_is_wrong(clock: str, host: Host, registry: Registry, visitor:
     newest = registry.push()
     with host.clock(clock):
         host.ask("release")
-    assert host.ask("release")[0] == 0
+    host.does("release")
     visitor.sees(newest)
     assert not visitor.refused
 
@@ -397,7 +413,7 @@ def test_parameters_are_odd(rehearsal: Rehearsal, host: Host, good: str, visitor
     for name, value in values.items():
         ssm.put_parameter(Name=f"{PARAMETERS}/{name}", Value=value, Type="SecureString")
     try:
-        assert host.ask("release")[0] == 0
+        host.does("release")
         seen = dict(line.split() for line in visitor.get("/environment").splitlines())
     finally:
         ssm.delete_parameters(Names=[f"{PARAMETERS}/{name}" for name in VALUES])

@@ -72,7 +72,6 @@ class Supervisor:
         self.look_at: float | None = None
         self.falls: list[tuple[str, float]] = []
         self.tidy_at: float | None = 0.0  # when to remove what no rollback needs
-        self.fetching = False  # whether there may be data which are not in use yet
         self.reload = False
 
     def run(self) -> None:
@@ -89,6 +88,7 @@ class Supervisor:
                 self.start(lambda: self.serve_otherwise(serving.release))
             while not self.reload:
                 self.tick()
+                self.tidy_up()
                 if self.look_at is not None and time.monotonic() > self.look_at:
                     self.start()
                 ready, _, _ = select.select([requests], [], [], TICK)
@@ -201,7 +201,6 @@ class Supervisor:
 
     def restore(self, request: Request) -> dict[str, Any]:
         """Serve with the data of a backup; with those there were, if that fails."""
-        self.fetching = True
         try:
             name, folder = self.meanwhile(lambda: fetch(self.config, request.bucket, request.backup))
             serving = self.stage.serving
@@ -212,7 +211,7 @@ class Supervisor:
                 request.by, "restore", lambda: self.serve_otherwise(release, folder), f"Data of {name}."
             )
         finally:
-            self.fetching, self.tidy_at = False, time.monotonic()
+            self.tidy_at = time.monotonic()
         return result | {"backup": name}
 
     def set_show(self, request: Request) -> dict[str, Any]:
@@ -431,11 +430,7 @@ class Supervisor:
         self.stage.look_after_leaving()
         if self.show.is_over(watched=self.stage.visitors() > 0):
             self.power_off()
-        serving = self.stage.serving
-        due = self.tidy_at is not None and time.monotonic() > self.tidy_at
-        if serving and due and not (self.fetching or self.stage.leaving):
-            self.tidy_up(serving)
-        if serving:
+        if serving := self.stage.serving:
             self.watch(serving)
 
     def watch(self, serving: Serving) -> None:
@@ -497,8 +492,14 @@ class Supervisor:
         subprocess.run(["/usr/bin/systemctl", "poweroff"], check=False)
         time.sleep(60)  # systemd ends this process first
 
-    def tidy_up(self, serving: Serving) -> None:
-        """Remove what no rollback needs; a failure to do so is none of the release."""
+    def tidy_up(self) -> None:
+        """Remove what no rollback needs, once all is quiet; a failure to do so is none of the release.
+
+        Never while something is under way: images and data that are not in use yet look like old ones.
+        """
+        serving = self.stage.serving
+        if serving is None or self.stage.leaving or self.tidy_at is None or time.monotonic() < self.tidy_at:
+            return
         with contextlib.suppress(DockerException, RequestException, OSError):
             self.tidy_at = None
             if self.stage.remove_others():
