@@ -1,7 +1,7 @@
 """Kill playbooks after each thing that they change, and write what came of it: python -m bench.interruptions.
 
 Each run is killed after the first task that changes something, and the next goes on over what it left, until
-one has nothing left to do. Takes half an hour on two cores; writes docs/interruptions.md.
+one has nothing left to do. Takes an hour on two cores; writes docs/interruptions.md.
 """
 
 import shutil
@@ -22,6 +22,7 @@ rehearsal: each run is killed (SIGKILL, with its workers) when a task has change
 begun, and the next run goes on over what it left. After a task that changes nothing, all is as before it.
 """
 SITE = ("site.yml, what it does in AWS", "playbooks/provision.yml", "-e", ACCEPTED)
+HOST = ("site.yml, what it does on the host", "playbooks/configure.yml")
 DESTROY = ("destroy.yml", "destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
 PUSHING = ("#1 ", "pushing", "Pushed")
 
@@ -43,6 +44,7 @@ def measure(stage: Stage) -> Iterator[str]:
     """Kill, run again, count; gives the page's tables."""
     play = stage.checkout.passes
     yield killed_and_run_again(stage, *SITE)
+    yield killed_and_run_again(stage, *HOST)
     killed = [
         Killed(f'its log said "{said.strip()}"', -9, "")
         for said in PUSHING

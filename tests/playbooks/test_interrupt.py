@@ -3,15 +3,18 @@
 Here each is killed after a few changes; python -m bench interruptions does so after every single one.
 """
 
+import json
 import shutil
 
 import pytest
 
 from tests.checkout import ACCEPTED, ROOT, Checkout
-from tests.interrupt import chain, holdings, push_until
+from tests.interrupt import chain, holdings, push_until, run_until_changes
 from tests.local_aws import Rehearsal
 
 CHANGES = 6  # that a run may make before it is killed
+ON_HOST = 15
+IDLE = 30  # minutes
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,22 @@ def test_provision_converges(rehearsal: Rehearsal, stage: Checkout) -> None:
     kinds += ["role", "instance-profile", "repository", "parameter"]
     assert holdings(rehearsal) == dict.fromkeys(kinds, 1)
     assert "AWS_SECRET_ACCESS_KEY=" in (stage.keys / "github-secrets.env").read_text()
+
+
+def test_configure_converges(stage: Checkout) -> None:
+    assert len(chain(stage, "playbooks/configure.yml", changes=ON_HOST)) >= 1
+    assert stage.passes("playbooks/configure.yml").changed == 0
+
+
+def test_what_runs_takes_the_configuration_of_a_run_that_was_killed(
+    rehearsal: Rehearsal, stage: Checkout
+) -> None:
+    stage.settings(app_idle_minutes=IDLE)
+    killed = run_until_changes(stage, "playbooks/configure.yml", changes=1)
+    assert killed.after == "host_app : Configure the launcher"
+    stage.passes("playbooks/configure.yml")
+    assert json.loads(rehearsal.on_host("matinee-host show"))["idle_minutes"] == IDLE
+    assert stage.passes("playbooks/configure.yml").changed == 0
 
 
 def test_push_converges(rehearsal: Rehearsal, stage: Checkout) -> None:
