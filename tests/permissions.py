@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.checkout import Checkout, make_checkout
+from tests.interrupt import signs_of_life
 from tests.local_aws import ROOT, Rehearsal, free_port, standing
 
 PAGE = ROOT / "docs/permissions.md"
@@ -149,13 +150,8 @@ def new_version(checkout: Checkout) -> None:
 
 def wait_for_the_lock(rehearsal: Rehearsal) -> None:
     """Wait until the run that has just ended has given up its lock: that is of its playbook, too."""
-    for stage in ("demo", "staging"):
-        while True:
-            path = f"/ragstream/{stage}/lock"
-            kept = rehearsal.boto("ssm").get_parameters_by_path(Path=path)["Parameters"]
-            if all(json.loads(one["Value"])["free"] for one in kept):
-                break
-            time.sleep(0.5)
+    while {*signs_of_life(rehearsal), *signs_of_life(rehearsal, "staging")} - {"free"}:
+        time.sleep(0.5)
 
 
 def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
