@@ -29,7 +29,7 @@ IDENTITIES = {
 ARN = f"arn:aws:ecr:eu-central-1:{ACCOUNT}:repository/{REPOSITORY}"
 READING = ("Describe", "Get", "List", "View", "BatchGet")
 PLAYBOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("destroy.yml", "destroy.yml", ("-e", "confirm=ragstream")),
+    ("destroy.yml", "destroy.yml", ("-e", "confirm=ragstream-demo")),
     ("site.yml, empty account", "site.yml", ()),
     ("site.yml, again", "site.yml", ()),
     ("push.yml", "push.yml", ()),

@@ -22,7 +22,7 @@ rehearsal: each run is killed (SIGKILL, with its workers) when a task has change
 begun, and the next run goes on over what it left. After a task that changes nothing, all is as before it.
 """
 SITE = ("site.yml, what it does in AWS", "playbooks/provision.yml", "-e", ACCEPTED)
-DESTROY = ("destroy.yml", "destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+DESTROY = ("destroy.yml", "destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
 PUSHING = ("#1 ", "pushing", "Pushed")
 
 

@@ -34,7 +34,8 @@ WATCHED = json.dumps(
     }
 )
 DOMAIN = "demo.example.org"
-CONFIRMED = ("-e", "confirm=ragstream")
+CONFIRMED = ("-e", "confirm=ragstream-demo")
+STAGING_CONFIRMED = ("-e", "confirm=ragstream-staging")
 # A managed policy's document may have so many characters, blanks not counted (IAM's quotas)
 MOST = 6144
 
@@ -194,7 +195,7 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
         lambda: run("site with a domain", "playbooks/provision.yml", *OIDC, "-e", f"app_domain={DOMAIN}"),
         lambda: run("site", "playbooks/provision.yml", *staging),
         lambda: run("promote", "promote.yml", *staging, "-e", "from=demo"),
-        lambda: run("destroy", "destroy.yml", *staging, *CONFIRMED),
+        lambda: run("destroy", "destroy.yml", *staging, *STAGING_CONFIRMED),
         lambda: run("destroy", "destroy.yml", *OIDC, *CONFIRMED, "-e", "delete_data=true"),
     ]
     for step in steps:

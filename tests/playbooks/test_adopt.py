@@ -127,7 +127,7 @@ def test_agreed_to_it_is_used(rehearsal: Rehearsal, checkout: Checkout, address:
 
 
 def test_destroy_leaves_it_as_it_was(rehearsal: Rehearsal, checkout: Checkout, address: str) -> None:
-    checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo")
     ec2, ecr, ssm = map(rehearsal.boto, ("ec2", "ecr", "ssm"))
     assert not ec2.describe_key_pairs()["KeyPairs"]
     [left] = ec2.describe_addresses()["Addresses"]

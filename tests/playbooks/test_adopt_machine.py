@@ -75,7 +75,7 @@ def test_agreed_to_it_is_the_host(rehearsal: Rehearsal, checkout: Checkout, mach
 def test_destroy_leaves_it_with_what_it_uses(
     rehearsal: Rehearsal, checkout: Checkout, machine: str, time: str
 ) -> None:
-    checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo")
     found = only_machine(rehearsal)
     assert found["InstanceId"] == machine
     assert tags_of(found) == {"Name": NAME}, time

@@ -313,7 +313,7 @@ def test_ci_becomes_a_role_again_and_destroy_leaves_nothing(rehearsal: Rehearsal
     refused = stage.play("rotate-ci-key.yml")
     assert refused.status != 0
     assert "There is no key to change" in words(refused.output)
-    stage.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+    stage.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     iam = rehearsal.boto("iam")
     assert "ragstream" not in str(iam.list_roles()) + str(iam.list_users())
     assert ISSUER not in str(iam.list_open_id_connect_providers())

@@ -335,7 +335,7 @@ def test_all_of_it_goes_with_the_stage(rehearsal: Rehearsal, stage: Checkout) ->
         EvaluationPeriods=2,
         Tags=listed,
     )
-    run = stage.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+    run = stage.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     for kind, name in (("alarm", "ragstream-demo/disk"), ("topic", "ragstream-demo"), ("log-group", GROUP)):
         assert f"{kind}  {name}" in run.output
     assert not cloudwatch.describe_alarms()["MetricAlarms"]
