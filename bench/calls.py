@@ -31,7 +31,7 @@ BUCKET = f"ragstream-demo-backup-{ACCOUNT}"
 PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
 READING = ("Describe", "Get", "List", "View", "BatchGet")
 PLAYBOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("destroy.yml", "destroy.yml", ("-e", "confirm=ragstream")),
+    ("destroy.yml", "destroy.yml", ("-e", "confirm=ragstream-demo")),
     ("site.yml, empty account", "site.yml", ()),
     ("site.yml, again", "site.yml", ()),
     ("push.yml", "push.yml", ()),

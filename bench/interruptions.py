@@ -23,7 +23,7 @@ begun, and the next run goes on over what it left. After a task that changes not
 """
 SITE = ("site.yml, what it does in AWS", "playbooks/provision.yml", "-e", ACCEPTED)
 HOST = ("site.yml, what it does on the host", "playbooks/configure.yml")
-DESTROY = ("destroy.yml", "destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+DESTROY = ("destroy.yml", "destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
 PUSHING = ("#1 ", "pushing", "Pushed")
 
 

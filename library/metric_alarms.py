@@ -70,9 +70,17 @@ options:
         type: int
         required: true
       periods:
-        description: How many periods in a row have to be so.
+        description: How many periods are looked at.
         type: int
         required: true
+      datapoints:
+        description: How many of them have to be so; all of them, if not given.
+        type: int
+      fill:
+        description:
+          - The value of a period without data. If not given, CloudWatch goes by the periods that have some,
+            and may look further back for them than O(alarms[].periods) says.
+        type: float
   actions:
     description: ARNs of what is done when an alarm rings; a topic's, say.
     type: list
@@ -105,6 +113,18 @@ EXAMPLES = r"""
         threshold: 85
         period: 300
         periods: 2
+      - name: on-all-day
+        description: The machine has been on for a day.
+        namespace: AWS/EC2
+        metric: StatusCheckFailed
+        dimensions:
+          InstanceId: i-0b263919b6498b123
+        statistic: SampleCount
+        comparison: GreaterThanOrEqualToThreshold
+        threshold: 30
+        period: 3600
+        periods: 24
+        fill: 0
     actions: ["arn:aws:sns:eu-central-1:123456789012:ragstream-demo"]
     tags:
       Project: ragstream
@@ -199,16 +219,11 @@ def declared(params: dict[str, Any]) -> dict[str, Alarm]:
         name: {
             "AlarmName": name,
             "AlarmDescription": alarm["description"],
-            "Namespace": alarm["namespace"],
-            "MetricName": alarm["metric"],
-            "Dimensions": [
-                {"Name": str(key), "Value": str(value)} for key, value in sorted(alarm["dimensions"].items())
-            ],
-            "Statistic": alarm["statistic"],
+            **measured(alarm),
             "ComparisonOperator": alarm["comparison"],
             "Threshold": alarm["threshold"],
-            "Period": alarm["period"],
             "EvaluationPeriods": alarm["periods"],
+            "DatapointsToAlarm": alarm["datapoints"] or alarm["periods"],
             "TreatMissingData": "notBreaching",
             "ActionsEnabled": True,
             "AlarmActions": params["actions"],
@@ -218,14 +233,31 @@ def declared(params: dict[str, Any]) -> dict[str, Alarm]:
     }
 
 
-def as_declared(found: Alarm, wanted: Alarm) -> bool:
-    """Tell whether an alarm is as declared, whatever else AWS says of it."""
+def measured(alarm: dict[str, Any]) -> Alarm:
+    """Write what is looked at: a metric itself, or an expression which fills its gaps."""
+    dimensions = [{"Name": str(key), "Value": str(value)} for key, value in alarm["dimensions"].items()]
+    metric = {"Namespace": alarm["namespace"], "MetricName": alarm["metric"], "Dimensions": dimensions}
+    if alarm["fill"] is None:
+        return {**metric, "Statistic": alarm["statistic"], "Period": alarm["period"]}
+    measure = {"Metric": metric, "Period": alarm["period"], "Stat": alarm["statistic"]}
+    return {
+        "Metrics": [
+            {"Id": "filled", "Expression": f"FILL(measured, {alarm['fill']:g})", "ReturnData": True},
+            {"Id": "measured", "MetricStat": measure, "ReturnData": False},
+        ]
+    }
 
-    def known(alarm: Alarm) -> Alarm:
-        by_name = sorted(alarm.get("Dimensions", []), key=lambda dimension: dimension["Name"])
-        return {key: alarm.get(key) for key in wanted} | {"Dimensions": by_name}
 
-    return known(found) == known(wanted)
+def as_declared(found: object, wanted: object) -> bool:
+    """Tell whether an alarm, or a part of one, is as declared, whatever else AWS says of it.
+
+    Lists are compared in whatever order they are.
+    """
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return all(as_declared(found.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(found, list):
+        return len(found) == len(wanted) and all(any(as_declared(f, w) for f in found) for w in wanted)
+    return found == wanted
 
 
 def ensure(alarms: Alarms, wanted: dict[str, Alarm], tags: Tags, check_mode: bool) -> dict[str, str]:
@@ -270,6 +302,8 @@ def main() -> None:
                     "threshold": {"type": "float", "required": True},
                     "period": {"type": "int", "required": True},
                     "periods": {"type": "int", "required": True},
+                    "datapoints": {"type": "int"},
+                    "fill": {"type": "float"},
                 },
             },
             "actions": {"type": "list", "elements": "str", "default": []},

@@ -11,10 +11,12 @@ description:
     this module. A small process beside it gives signs of life, and frees the lock when the run ends, in
     whatever way.
   - A run that holds the lock already keeps it.
-  - Each holder has a generation of the lock, the parameter C(path/number), which only one can create. A
-    holder is dead that gives no sign of life for O(dead_after) seconds by the clock of AWS, or that is a
-    process of this very machine which is gone; the next generation takes over. A run that has lost the lock
-    so, because its machine slept for example, is interrupted.
+  - Each holder has a generation of the lock, the parameter C(path/number), which only one can create, and
+    which nobody writes again. A holder is dead that gives no sign of life for O(dead_after) seconds by the
+    clock of AWS, or that is a process of this very machine which is gone; the next generation takes over. A
+    run that has lost the lock so, because its machine slept for example, is interrupted.
+  - A sign of life is a tag of the generation, named after its holder. AWS refuses to tag what is gone, so a
+    sign that comes too late makes nothing anew, and one that meets another holder's generation says nothing.
   - In check mode the lock is looked at, not taken.
 author:
   - The Matinee authors
@@ -51,8 +53,8 @@ options:
     default: present
 notes:
   - Standard parameters cost nothing.
-  - Needs the rights C(ssm:GetParametersByPath), C(ssm:PutParameter), C(ssm:AddTagsToResource) and
-    C(ssm:DeleteParameters) on the path.
+  - Needs the rights C(ssm:GetParametersByPath), C(ssm:PutParameter), C(ssm:AddTagsToResource),
+    C(ssm:ListTagsForResource) and C(ssm:DeleteParameters) on the path.
   - The controller must be Linux.
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -117,7 +119,9 @@ import select
 import signal
 import socket
 import time
-from dataclasses import asdict, dataclass, replace
+import uuid
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from itertools import batched
 from pathlib import Path
@@ -130,11 +134,15 @@ from ansible.module_utils.aws_errors import explain
 from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry, RetryingBotoClientWrapper
-from ansible_collections.amazon.aws.plugins.module_utils.tagging import ansible_dict_to_boto3_tag_list
+from ansible_collections.amazon.aws.plugins.module_utils.tagging import (
+    ansible_dict_to_boto3_tag_list,
+    boto3_tag_list_to_ansible_dict,
+)
 
 LOOK_AGAIN = 2  # seconds between two looks of who waits
 SIGNS_OF_LIFE = 4  # in the time after which a holder counts as dead
 DELETE_BATCH = 10  # names that one DeleteParameters call takes
+FREE = "free"  # the last sign
 
 
 @dataclass(frozen=True)
@@ -170,16 +178,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock, as written into a generation of it."""
+    """Who holds the lock, as written into a generation of it; sign names the tag for their signs of life."""
 
     run: Run
-    keeper: int
+    sign: str
     who: str
     doing: str
     machine: str
     since: str
     dead_after: int
-    free: bool = False
 
     def as_text(self) -> str:
         """Write it down."""
@@ -187,18 +194,29 @@ class Holder:
 
     @classmethod
     def from_text(cls, text: str) -> "Holder":
-        """Read what was written down."""
+        """Read what was written down, by another version of this module, too."""
         values = json.loads(text)
-        return cls(**values | {"run": Run(**values["run"])})
+        known = {one.name: values.get(one.name, "") for one in fields(cls)}
+        return cls(**known | {"run": Run(**values["run"])})
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation of the lock, and how long ago its holder gave a sign of life."""
+    """One generation of the lock.
+
+    Attributes:
+        number: Its number.
+        holder: Who has created it.
+        seen: Seconds since their last sign of life.
+        keeper: The process that gives them; 0 if there was none yet.
+        free: Whether the last one said that the lock is free.
+    """
 
     number: int
     holder: Holder
     seen: int
+    keeper: int
+    free: bool
 
     @property
     def is_dead(self) -> bool:
@@ -245,23 +263,58 @@ class Lock:
         self.path = path
         self.tags = {"Tags": ansible_dict_to_boto3_tag_list(tags)} if tags else {}
 
-    def read(self) -> tuple[dict[int, Generation], str]:
-        """Return the generations by number, and the time of AWS."""
-        generations = {}
-        # A page may be empty without being the last
-        for page in self.client.get_paginator("get_parameters_by_path").paginate(Path=self.path):
-            now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
-            for parameter in page["Parameters"]:
-                number = int(parameter["Name"].rpartition("/")[2])
-                seen = int((now - parameter["LastModifiedDate"]).total_seconds())
-                generations[number] = Generation(number, Holder.from_text(parameter["Value"]), max(0, seen))
-        return generations, f"{now:%Y-%m-%d %H:%M} UTC"
+    def read(self) -> tuple[list[int], Generation | None, datetime]:
+        """Return the numbers of all generations, the last one, and the time of AWS."""
+        while True:
+            found: dict[int, dict[str, Any]] = {}
+            # A page may be empty without being the last
+            for page in self.client.get_paginator("get_parameters_by_path").paginate(Path=self.path):
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                found |= {int(one["Name"].rpartition("/")[2]): one for one in page["Parameters"]}
+            if not found:
+                return [], None, now
+            last = max(found)
+            with contextlib.suppress(is_boto3_error_code("InvalidResourceId")):  # removed meanwhile
+                return sorted(found), self.describe(last, found[last], now), now
 
-    def write(self, number: int, holder: Holder) -> None:
-        """Give a sign of life, or free the lock."""
-        self.client.put_parameter(
-            Name=f"{self.path}/{number}", Type="String", Value=holder.as_text(), Overwrite=True
+    def describe(self, number: int, parameter: dict[str, Any], now: datetime) -> Generation:
+        """Tell of a generation who holds it, and what their signs of life say."""
+        holder = Holder.from_text(parameter["Value"])
+        listed = self.client.list_tags_for_resource(
+            ResourceType="Parameter", ResourceId=f"{self.path}/{number}"
         )
+        sign, _, keeper = (
+            boto3_tag_list_to_ansible_dict(listed["TagList"]).get(holder.sign, "").partition(" ")
+        )
+        free = sign == FREE
+        alive = datetime.fromisoformat(sign) if sign and not free else parameter["LastModifiedDate"]
+        seen = max(0, int((now - alive).total_seconds()))
+        return Generation(number, holder, seen, int(keeper or 0), free)
+
+    def tag(self, number: int, holder: Holder, sign: str) -> bool:
+        """Leave a sign at a generation; False if it is gone."""
+        tags = ansible_dict_to_boto3_tag_list({holder.sign: sign})
+        try:
+            self.client.add_tags_to_resource(
+                ResourceType="Parameter", ResourceId=f"{self.path}/{number}", Tags=tags
+            )
+        except is_boto3_error_code("InvalidResourceId"):
+            return False
+        return True
+
+    def give_sign(self, number: int, holder: Holder, keeper: int, now: datetime) -> bool:
+        """Give a sign of life; False if the generation is gone."""
+        return self.tag(number, holder, f"{now.isoformat()} {keeper}")
+
+    def renew(self, number: int, holder: Holder) -> bool:
+        """Give a sign of life if the lock is still this holder's; False if it is not."""
+        _, current, now = self.read()
+        is_ours = current is not None and (current.number, current.holder) == (number, holder)
+        return is_ours and self.give_sign(number, holder, os.getpid(), now)
+
+    def free(self, number: int, holder: Holder) -> None:
+        """Say that the lock is free."""
+        self.tag(number, holder, FREE)
 
     def create(self, number: int, holder: Holder) -> bool:
         """Make a generation; only one of all who try can."""
@@ -287,10 +340,8 @@ def keep(lock: Lock, number: int, holder: Holder) -> None:
     while not ended.poll(holder.dead_after * 1000 / SIGNS_OF_LIFE):
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
-            lost = max(lock.read()[0], default=0) != number
-            if not lost:
-                lock.write(number, holder)
-                alive = now
+            lost = not lock.renew(number, holder)
+            alive = now
         except (BotoCoreError, ClientError):
             lost = now - alive > holder.dead_after
         if lost:
@@ -298,8 +349,7 @@ def keep(lock: Lock, number: int, holder: Holder) -> None:
             return
     for _ in range(SIGNS_OF_LIFE):
         with contextlib.suppress(BotoCoreError, ClientError):
-            if number in lock.read()[0]:
-                lock.write(number, replace(holder, free=True))
+            lock.free(number, holder)
             return
         time.sleep(LOOK_AGAIN)
 
@@ -324,15 +374,15 @@ def start_keeper(lock: Lock, number: int, holder: Holder) -> int:
             os.dup2(nowhere, stream)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.chdir("/")
-        keep(lock, number, replace(holder, keeper=os.getpid()))
+        keep(lock, number, holder)
     finally:
         os._exit(0)
 
 
-def stop_keeper(holder: Holder) -> None:
-    """End the process that keeps the lock, before it could write to it again."""
+def stop_keeper(keeper: int) -> None:
+    """End the process that keeps the lock, before it would take the lock for lost."""
     with contextlib.suppress(ProcessLookupError):
-        watched = os.pidfd_open(holder.keeper)
+        watched = os.pidfd_open(keeper)
         signal.pidfd_send_signal(watched, signal.SIGTERM)
         ended = select.poll()
         ended.register(watched, select.POLLIN)
@@ -344,13 +394,11 @@ def take(module: AnsibleAWSModule, lock: Lock, run: Run) -> dict[str, Any]:
     params = module.params
     give_up = time.monotonic() + params["wait"]
     while True:
-        generations, now = lock.read()
-        last = max(generations, default=0)
-        current = generations.get(last)
-        if current and not current.holder.free:
+        numbers, current, now = lock.read()
+        if current and not current.free:
             if current.holder.run == run:
-                if not current.holder.keeper:  # it was created, but the answer did not come through
-                    hold(module, lock, last, current.holder)
+                if not current.keeper:  # it was created, but the answer did not come through
+                    hold(module, lock, current.number, current.holder, now)
                 return {"changed": False, "held": True}
             if not current.is_dead:
                 if module.check_mode or time.monotonic() >= give_up:
@@ -360,38 +408,45 @@ def take(module: AnsibleAWSModule, lock: Lock, run: Run) -> dict[str, Any]:
         if module.check_mode:
             return {"changed": False, "held": False}
         holder = Holder(
-            run, 0, params["who"], params["doing"], socket.gethostname(), now, params["dead_after"]
+            run=run,
+            sign=f"Seen-{uuid.uuid4()}",
+            who=params["who"],
+            doing=params["doing"],
+            machine=socket.gethostname(),
+            since=f"{now:%Y-%m-%d %H:%M} UTC",
+            dead_after=params["dead_after"],
         )
-        if not lock.create(last + 1, holder):
+        number = max(numbers, default=0) + 1
+        if not lock.create(number, holder):
             continue  # somebody else was faster
-        if max(lock.read()[0], default=0) > last + 1:
+        if max(lock.read()[0], default=0) > number:
             # Since we looked, this number was used and removed again
-            lock.remove([last + 1])
+            lock.remove([number])
             continue
-        lock.remove(sorted(generations))
-        hold(module, lock, last + 1, holder)
-        took_over = {"took_over": current.shown()} if current and not current.holder.free else {}
+        lock.remove(numbers)
+        hold(module, lock, number, holder, now)
+        took_over = {"took_over": current.shown()} if current and not current.free else {}
         return {"changed": True, "held": True, **took_over}
 
 
-def hold(module: AnsibleAWSModule, lock: Lock, number: int, holder: Holder) -> None:
+def hold(module: AnsibleAWSModule, lock: Lock, number: int, holder: Holder, now: datetime) -> None:
     """Have a generation kept, and note by whom."""
     # With a client that nobody has used yet: connections cannot be shared
     keeper = start_keeper(Lock(module.client("ssm"), lock.path, {}), number, holder)
-    lock.write(number, replace(holder, keeper=keeper))
+    lock.give_sign(number, holder, keeper, now)
 
 
 def leave_nothing(module: AnsibleAWSModule, lock: Lock, run: Run) -> dict[str, Any]:
     """Remove the lock, if it is this run's or nobody's."""
-    generations, _ = lock.read()
-    last = generations.get(max(generations, default=0))
-    if last and last.holder.run != run and not last.holder.free and not last.is_dead:
+    numbers, last, _ = lock.read()
+    is_ours = last is not None and last.holder.run == run
+    if last and not is_ours and not last.free and not last.is_dead:
         return {"changed": False, "held": False, "holder": last.shown()}
     if not module.check_mode:
-        if last and last.holder.run == run and last.holder.keeper:
-            stop_keeper(last.holder)
-        lock.remove(sorted(generations))
-    return {"changed": bool(generations), "held": False}
+        if last and is_ours and last.keeper:
+            stop_keeper(last.keeper)
+        lock.remove(numbers)
+    return {"changed": bool(numbers), "held": False}
 
 
 def main() -> None:

@@ -108,6 +108,11 @@ resources:
       description: Which other stage it belongs to, as its tags say; empty for none. Not known of parameters.
       type: str
       sample: ""
+    used_by:
+      description: The other stages that use it, too, each of which a tag C(UsedBy:stage) names.
+      type: list
+      elements: str
+      sample: [ragstream-staging]
 """
 
 import contextlib
@@ -129,6 +134,8 @@ from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_ta
 
 Tags = dict[str, str]
 Filters = list[dict[str, Any]]
+
+USED_BY = "UsedBy:"
 
 
 @dataclass(frozen=True)
@@ -399,6 +406,11 @@ def owner(tags: Tags) -> str:
     return f"project {tags.get('Project')}, stage {tags.get('Stage')}"
 
 
+def users(tags: Tags) -> list[str]:
+    """Name the stages that use what is another's."""
+    return sorted(key.removeprefix(USED_BY) for key in tags if key.startswith(USED_BY))
+
+
 def find(search: Search) -> list[dict[str, Any]]:
     """Find what is of the stage, each resource once: as first found, if several ways lead to it."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -415,6 +427,7 @@ def find(search: Search) -> list[dict[str, Any]]:
                         "tagged": tagged,
                         "adopted": resource.tags.get("Adopted") == "true",
                         "owner": "" if tagged else owner(resource.tags),
+                        "used_by": users(resource.tags),
                     },
                 )
     return sorted(found.values(), key=lambda resource: (resource["type"], resource["name"]))

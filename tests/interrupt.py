@@ -103,6 +103,15 @@ def chain(checkout: Checkout, playbook: str, *arguments: str, changes: int = 1) 
     return killed
 
 
+def signs_of_life(rehearsal: Rehearsal, stage: str = "demo") -> list[str]:
+    """What the holders of a stage's lock said last: the time and their keeper's number, or "free"."""
+    ssm = rehearsal.boto("ssm")
+    kept = ssm.get_parameters_by_path(Path=f"/ragstream/{stage}/lock")["Parameters"]
+    listed = [ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=one["Name"]) for one in kept]
+    tags = [tag for one in listed for tag in one["TagList"]]
+    return [tag["Value"] for tag in tags if tag["Key"].startswith("Seen-")]
+
+
 def holdings(rehearsal: Rehearsal) -> dict[str, int]:
     """Count all that an account holds, whatever tags or names it has; what there is none of is left out."""
     ec2, iam = rehearsal.boto("ec2"), rehearsal.boto("iam")

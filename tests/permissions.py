@@ -16,7 +16,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.by_hand import make_machine, make_things
 from tests.checkout import Checkout, make_checkout
+from tests.interrupt import signs_of_life
 from tests.local_aws import ROOT, Rehearsal, free_port, standing
 
 PAGE = ROOT / "docs/permissions.md"
@@ -33,7 +35,8 @@ WATCHED = json.dumps(
     }
 )
 DOMAIN = "demo.example.org"
-CONFIRMED = ("-e", "confirm=ragstream")
+CONFIRMED = ("-e", "confirm=ragstream-demo")
+STAGING_CONFIRMED = ("-e", "confirm=ragstream-staging")
 # A managed policy's document may have so many characters, blanks not counted (IAM's quotas)
 MOST = 6144
 
@@ -55,8 +58,8 @@ INTRODUCTION = """\
 
 What you do with Matinee, you do with your own rights. These are all that its playbooks asked AWS for when
 each was run in the rehearsal, which decides every request as IAM does; `make permissions` runs them again and
-writes this page. Tests set a stage up, serve, change keys and destroy with exactly the policy below. To take
-over what exists already (`-e adopt=true`) you need the rights to tag it besides.
+writes this page. Tests set a stage up, serve, take over what exists, change keys and destroy with exactly the
+policy below. "Adopting" takes over a repository, a user, a parameter, an address and a machine.
 
 CI needs far less, and the host too: `roles/cloud_identity/vars/main.yml` has the policies of both.
 """
@@ -149,13 +152,14 @@ def new_version(checkout: Checkout) -> None:
 
 def wait_for_the_lock(rehearsal: Rehearsal) -> None:
     """Wait until the run that has just ended has given up its lock: that is of its playbook, too."""
-    for stage in ("demo", "staging"):
-        while True:
-            path = f"/ragstream/{stage}/lock"
-            kept = rehearsal.boto("ssm").get_parameters_by_path(Path=path)["Parameters"]
-            if all(json.loads(one["Value"])["free"] for one in kept):
-                break
-            time.sleep(0.5)
+    while {*signs_of_life(rehearsal), *signs_of_life(rehearsal, "staging")} - {"free"}:
+        time.sleep(0.5)
+
+
+def make_by_hand(rehearsal: Rehearsal, checkout: Checkout) -> None:
+    """Make what can be taken over."""
+    checkout.settings(elastic_ip=make_things(rehearsal, "/ragstream/demo/env/MODE"))
+    make_machine(rehearsal, checkout.keys, "stop")
 
 
 def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
@@ -198,8 +202,13 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
         lambda: run("site with a domain", "playbooks/provision.yml", *OIDC, "-e", f"app_domain={DOMAIN}"),
         lambda: run("site", "playbooks/provision.yml", *staging),
         lambda: run("promote", "promote.yml", *staging, "-e", "from=demo"),
-        lambda: run("destroy", "destroy.yml", *staging, *CONFIRMED),
+        lambda: run("destroy", "destroy.yml", *staging, *STAGING_CONFIRMED),
         lambda: run("destroy", "destroy.yml", *OIDC, *CONFIRMED, "-e", "delete_data=true"),
+        lambda: make_by_hand(rehearsal, checkout),
+        lambda: run("site, adopting", "playbooks/provision.yml", "-e", "adopt=true"),
+        lambda: run("destroy", "destroy.yml", *CONFIRMED),
+        lambda: run("site, adopting", "playbooks/provision.yml", "-e", "adopt=true"),
+        lambda: run("destroy", "destroy.yml", *CONFIRMED, "-e", "delete_adopted=true"),
     ]
     for step in steps:
         step()

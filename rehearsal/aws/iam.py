@@ -212,16 +212,19 @@ def refusal(
 def hold(conditions: Mapping[str, Mapping[str, str | list[str]]], context: Context) -> bool:
     """Whether every condition of a statement holds: for each key, one of the values that are wanted.
 
+    With a negated operator it is none of them, which also holds where a request does not have the key.
+
     Raises:
         NotImplementedError: An operator is not known here; a guess would be worse.
     """
     for operator, keys in conditions.items():
-        if operator not in OPERATORS:
+        compare = OPERATORS.get(NEGATED.get(operator, operator))
+        if compare is None:
             raise NotImplementedError(f"The rehearsal does not decide conditions with {operator}.")
         for key, wanted in keys.items():
             values = [wanted] if isinstance(wanted, str) else wanted
             actual = context.get(key.lower(), ())
-            if not any(OPERATORS[operator](value, one) for value in values for one in actual):
+            if any(compare(value, one) for value in values for one in actual) == (operator in NEGATED):
                 return False
     return True
 
@@ -239,6 +242,7 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda wanted, value: wanted == value,
     "StringLike": is_like,
 }
+NEGATED = {"StringNotLike": "StringLike"}
 
 
 def repository_arn(region: str, name: str) -> str:

@@ -21,6 +21,7 @@ DISK = {
     "period": 300,
     "periods": 2,
 }
+ON = DISK | {"name": "still-on", "statistic": "SampleCount", "periods": 24, "fill": 0, "datapoints": 20}
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:topic"
 
 
@@ -62,6 +63,30 @@ def test_made_as_declared_with_tags_and_then_left_alone(
     assert (alarm["TreatMissingData"], alarm["ActionsEnabled"]) == ("notBreaching", True)
     assert {tag["Key"]: tag["Value"] for tag in alarm["Tags"]} == TAGS
     assert not run_module("metric_alarms", options(prefix, DISK)).changed
+
+
+def test_periods_without_data_count_where_that_is_declared(
+    run_module: RunModule, aws: Client, prefix: str
+) -> None:
+    run_module("metric_alarms", options(prefix, ON | {"fill": None, "datapoints": None}))
+    [alarm] = found(aws, prefix).values()
+    assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (24, 24)
+    for check in (True, False):
+        done = run_module("metric_alarms", options(prefix, ON), check=check)
+        assert done.result["alarms"] == {f"{prefix}/still-on": "updated"}
+    [alarm] = found(aws, prefix).values()
+    assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (24, 20)
+    assert not alarm.keys() & {"MetricName", "Namespace", "Statistic", "Period"}
+    [rings] = [one for one in alarm["Metrics"] if one["ReturnData"]]
+    [measured] = [one for one in alarm["Metrics"] if not one["ReturnData"]]
+    assert rings["Expression"] == f"FILL({measured['Id']}, 0)"
+    stat = measured["MetricStat"]
+    assert (stat["Metric"]["MetricName"], stat["Stat"], stat["Period"]) == ("DiskUsed", "SampleCount", 300)
+    assert {one["Name"]: one["Value"] for one in stat["Metric"]["Dimensions"]} == DISK["dimensions"]
+    assert not run_module("metric_alarms", options(prefix, ON)).changed
+
+    for other in ({"dimensions": {"a": "2", "b": "2"}}, {"fill": 1}, {"fill": None}):
+        assert run_module("metric_alarms", options(prefix, ON | other), check=True).changed
 
 
 def test_what_differs_is_changed_and_what_is_not_declared_goes(

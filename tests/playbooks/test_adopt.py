@@ -1,41 +1,37 @@
-"""What was made by hand is taken over by name after it was agreed to, and destroy leaves it as it was."""
+"""What was made by hand is taken over by name after it was agreed to, and destroy leaves it as it was.
+
+The owner has the policy of docs/permissions.md and no other right.
+"""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.checkout import Checkout, words
+from tests.by_hand import RULE, make_things
+from tests.checkout import Checkout, make_checkout, words
 from tests.local_aws import Rehearsal
+from tests.permissions import as_owner, published_policy
 
-MINE = {"Key": "Owner", "Value": "somebody"}
 NAME = "ragstream-demo"
-MANIFEST = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
-RULE = {
-    "rulePriority": 1,
-    "selection": {"tagStatus": "untagged", "countType": "imageCountMoreThan", "countNumber": 50},
-    "action": {"type": "expire"},
-}
+PARAMETER = "/ragstream/demo/env/OPENAI_API_KEY"
+
+
+@pytest.fixture(scope="module")
+def checkout(rehearsal: Rehearsal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout of an owner with the published policy."""
+    folder = tmp_path_factory.mktemp("owner")
+    with as_owner(rehearsal, folder, published_policy()) as environment:
+        yield make_checkout(tmp_path_factory.mktemp("checkout"), environment)
 
 
 @pytest.fixture(scope="module")
 def address(rehearsal: Rehearsal, checkout: Checkout) -> str:
     """A repository with an image and rules, a user, a parameter and an address, all made by hand."""
-    ec2, ecr, iam, ssm = map(rehearsal.boto, ("ec2", "ecr", "iam", "ssm"))
-    ecr.create_repository(repositoryName="ragstream-web", tags=[MINE])
-    ecr.put_image(repositoryName="ragstream-web", imageTag="mine", imageManifest=json.dumps(MANIFEST))
-    ecr.put_lifecycle_policy(
-        repositoryName="ragstream-web", lifecyclePolicyText=json.dumps({"rules": [RULE]})
-    )
-    iam.create_user(UserName="github-ragstream-ci", Tags=[MINE])
-    ssm.put_parameter(
-        Name="/ragstream/demo/env/OPENAI_API_KEY", Value="mine", Type="SecureString", Tags=[MINE]
-    )
-    made = ec2.allocate_address(
-        Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": [MINE]}]
-    )
-    checkout.settings(elastic_ip=made["PublicIp"])
-    return str(made["PublicIp"])
+    made = make_things(rehearsal, PARAMETER)
+    checkout.settings(elastic_ip=made)
+    return made
 
 
 def tags_by_hand(rehearsal: Rehearsal, address: str) -> list[dict[str, str]]:
@@ -46,9 +42,7 @@ def tags_by_hand(rehearsal: Rehearsal, address: str) -> list[dict[str, str]]:
         ec2.describe_addresses(PublicIps=[address])["Addresses"][0]["Tags"],
         ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"],
         iam.list_user_tags(UserName="github-ragstream-ci")["Tags"],
-        ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId="/ragstream/demo/env/OPENAI_API_KEY")[
-            "TagList"
-        ],
+        ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=PARAMETER)["TagList"],
     ]
     return [{tag["Key"]: tag["Value"] for tag in tags} for tags in listed]
 
@@ -57,7 +51,7 @@ def assert_listed(output: str, address: str) -> None:
     """Everything that was made by hand is in the list."""
     for one in (
         f"elastic-ip {address}:",
-        "parameter /ragstream/demo/env/OPENAI_API_KEY:",
+        f"parameter {PARAMETER}:",
         "repository ragstream-web:",
         "user github-ragstream-ci:",
     ):
@@ -118,7 +112,7 @@ def test_agreed_to_it_is_used(rehearsal: Rehearsal, checkout: Checkout, address:
     # What it had of its own, it keeps
     rules = ecr.get_lifecycle_policy(repositoryName="ragstream-web")["lifecyclePolicyText"]
     assert json.loads(rules)["rules"] == [RULE]
-    stored = ssm.get_parameter(Name="/ragstream/demo/env/OPENAI_API_KEY", WithDecryption=True)
+    stored = ssm.get_parameter(Name=PARAMETER, WithDecryption=True)
     assert stored["Parameter"]["Value"] == "mine"
 
     again = checkout.passes("playbooks/provision.yml")
@@ -127,7 +121,7 @@ def test_agreed_to_it_is_used(rehearsal: Rehearsal, checkout: Checkout, address:
 
 
 def test_destroy_leaves_it_as_it_was(rehearsal: Rehearsal, checkout: Checkout, address: str) -> None:
-    checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo")
     ec2, ecr, ssm = map(rehearsal.boto, ("ec2", "ecr", "ssm"))
     assert not ec2.describe_key_pairs()["KeyPairs"]
     [left] = ec2.describe_addresses()["Addresses"]
@@ -136,5 +130,5 @@ def test_destroy_leaves_it_as_it_was(rehearsal: Rehearsal, checkout: Checkout, a
         assert not tags.keys() & {"Project", "Stage", "ManagedBy", "Adopted"}
         assert tags["Owner"] == "somebody"
     assert ecr.describe_images(repositoryName="ragstream-web")["imageDetails"]
-    stored = ssm.get_parameter(Name="/ragstream/demo/env/OPENAI_API_KEY", WithDecryption=True)
+    stored = ssm.get_parameter(Name=PARAMETER, WithDecryption=True)
     assert stored["Parameter"]["Value"] == "mine"

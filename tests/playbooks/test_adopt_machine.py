@@ -1,38 +1,20 @@
 """A machine made by hand becomes the stage's host after it was agreed to, and destroy leaves it running."""
 
-import subprocess
 from typing import Any
 
 import pytest
 
+from tests.by_hand import make_machine
 from tests.checkout import Checkout, words
 from tests.local_aws import Rehearsal
 
 NAME = "ragstream-demo"
-DEBIAN = "136693071363"
 
 
 @pytest.fixture(scope="module")
 def machine(rehearsal: Rehearsal, checkout: Checkout) -> str:
     """A Debian that somebody runs, which would go for good when it powers itself off, and its key."""
-    key = checkout.keys / "id_ed25519"
-    key.parent.mkdir(parents=True, mode=0o700)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    ec2 = rehearsal.boto("ec2")
-    ec2.import_key_pair(KeyName="mine", PublicKeyMaterial=key.with_suffix(".pub").read_bytes())
-    images = ec2.describe_images(Owners=[DEBIAN])["Images"]
-    made = ec2.run_instances(
-        ImageId=max(images, key=lambda image: image["CreationDate"])["ImageId"],
-        MinCount=1,
-        MaxCount=1,
-        InstanceType="t3.medium",
-        KeyName="mine",
-        InstanceInitiatedShutdownBehavior="terminate",
-        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": NAME}]}],
-    )
-    identity = str(made["Instances"][0]["InstanceId"])
-    ec2.get_waiter("instance_running").wait(InstanceIds=[identity])
-    return identity
+    return make_machine(rehearsal, checkout.keys, "terminate")
 
 
 def only_machine(rehearsal: Rehearsal) -> dict[str, Any]:
@@ -75,7 +57,7 @@ def test_agreed_to_it_is_the_host(rehearsal: Rehearsal, checkout: Checkout, mach
 def test_destroy_leaves_it_with_what_it_uses(
     rehearsal: Rehearsal, checkout: Checkout, machine: str, time: str
 ) -> None:
-    checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo")
     found = only_machine(rehearsal)
     assert found["InstanceId"] == machine
     assert tags_of(found) == {"Name": NAME}, time

@@ -131,5 +131,5 @@ def test_emulator_killed_half_way_then_run_again(rehearsal: Rehearsal, checkout:
     assert run_rehearsal("up", "--name", rehearsal.name, port=rehearsal.port).returncode == 0
     checkout.passes("site.yml")
     assert checkout.passes("site.yml").changed == 0
-    checkout.passes("destroy.yml", "-e", "confirm=ragstream")
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo")
     assert_nothing_made(rehearsal)

@@ -147,7 +147,7 @@ def test_status_says_what_the_month_has_cost(rehearsal: Rehearsal, checkout: Che
 
 
 def test_destroy_takes_budget_and_acceptance(rehearsal: Rehearsal, checkout: Checkout) -> None:
-    checkout.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+    checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     assert not rehearsal.boto("budgets").describe_budgets(AccountId=ACCOUNT)["Budgets"]
     assert accepted(rehearsal) == []
 

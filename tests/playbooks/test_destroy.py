@@ -9,7 +9,7 @@ from tests.checkout import Checkout, words
 from tests.interrupt import holdings
 from tests.local_aws import Rehearsal
 
-CONFIRMED = ("-e", "confirm=ragstream")
+CONFIRMED = ("-e", "confirm=ragstream-demo")
 BUCKET = "ragstream-demo-backup-123456789012"
 
 

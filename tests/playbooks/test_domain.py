@@ -102,6 +102,6 @@ def test_another_domain_takes_the_place_of_the_first(rehearsal: Rehearsal, stage
 
 
 def test_record_goes_with_the_stage(rehearsal: Rehearsal, stage: Checkout) -> None:
-    run = stage.passes("destroy.yml", "-e", "confirm=ragstream")
+    run = stage.passes("destroy.yml", "-e", "confirm=ragstream-demo")
     assert "record  show.matinee.example" in run.output
     assert records(rehearsal) == {}

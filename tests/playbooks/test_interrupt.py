@@ -61,7 +61,7 @@ def test_push_converges(rehearsal: Rehearsal, stage: Checkout) -> None:
 
 
 def test_destroy_converges(rehearsal: Rehearsal, stage: Checkout) -> None:
-    arguments = ("-e", "confirm=ragstream", "-e", "delete_data=true")
+    arguments = ("-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     assert len(chain(stage, "destroy.yml", *arguments, changes=CHANGES)) >= 1
     assert stage.passes("destroy.yml", *arguments).changed == 0
     assert holdings(rehearsal) == {}

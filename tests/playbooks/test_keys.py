@@ -5,6 +5,7 @@ Every playbook is run by an owner who has the policy of docs/permissions.md and 
 
 import hashlib
 import json
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -82,6 +83,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "another branch": ("AccessDenied", {"sub": f"{SUBJECT}:ref:refs/heads/main2"}),
     "a pull request": ("AccessDenied", {"sub": f"{SUBJECT}:pull_request"}),
     "another tag": ("AccessDenied", {"sub": f"{SUBJECT}:ref:refs/tags/v1"}),
+    "a tag of another stage": ("AccessDenied", {"sub": f"{SUBJECT}:ref:refs/tags/deploy-staging-1"}),
+    "such a tag, and the repository with its ids": (
+        "AccessDenied",
+        {"sub": f"repo:{GITHUB}:ref:refs/tags/deploy-staging-2026-11-21"},
+    ),
     "an environment": ("AccessDenied", {"sub": f"{SUBJECT}:environment:production"}),
     "another audience": (
         "InvalidIdentityToken",
@@ -117,7 +123,9 @@ def stage(owner: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ch
         },
         app_optional_secrets=["MODE", "TOKEN"],
     )
-    made.commit("Two secrets")
+    # Whose tags begin as the demo's do
+    subprocess.run(["tools/stage", "staging"], cwd=made.path, check=True)
+    made.commit("Two secrets, and a second stage")
     return made
 
 
@@ -193,7 +201,7 @@ def test_the_owner_s_rights_suffice_for_a_stage_with_a_role(rehearsal: Rehearsal
 
 
 @pytest.mark.parametrize("repository", ["octocat/my-repo", GITHUB])
-@pytest.mark.parametrize("ref", ["refs/tags/deploy-1", "refs/heads/main"])
+@pytest.mark.parametrize("ref", ["refs/tags/deploy-1", "refs/tags/deploy-2026-11-21", "refs/heads/main"])
 def test_runs_of_the_repository_get_the_role(
     rehearsal: Rehearsal, assume: Callable[[str], Keys], repository: str, ref: str
 ) -> None:
@@ -313,7 +321,7 @@ def test_ci_becomes_a_role_again_and_destroy_leaves_nothing(rehearsal: Rehearsal
     refused = stage.play("rotate-ci-key.yml")
     assert refused.status != 0
     assert "There is no key to change" in words(refused.output)
-    stage.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+    stage.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     iam = rehearsal.boto("iam")
     assert "ragstream" not in str(iam.list_roles()) + str(iam.list_users())
     assert ISSUER not in str(iam.list_open_id_connect_providers())

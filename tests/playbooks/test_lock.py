@@ -1,17 +1,20 @@
 """Two runs against one stage at once, as two people start them; nobody waits for the dead."""
 
+import contextlib
 import os
 import re
 import signal
-import subprocess
+import socket
+import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.checkout import Checkout, words
+from tests.interrupt import kill, signs_of_life, start
 from tests.local_aws import Rehearsal
 
 PATH = "/ragstream/demo/lock"
@@ -35,17 +38,7 @@ class Running:
     """A playbook that runs; its output comes line by line."""
 
     def __init__(self, checkout: Checkout, *command: str) -> None:
-        self.process = subprocess.Popen(
-            ["ansible-playbook", *command],
-            cwd=checkout.path,
-            # Else a task is announced when it has ended
-            env=checkout.environment | {"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = start(checkout, *command)
         self.output = ""
 
     def until(self, text: str) -> None:
@@ -65,7 +58,7 @@ class Running:
 
     def kill(self) -> None:
         """Kill it with all its workers, as a power loss would."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        kill(self.process.pid)
         self.end()
 
 
@@ -92,10 +85,8 @@ def at_work(stage: Checkout, *arguments: str) -> Iterator[Running]:
 
 def keeper(rehearsal: Rehearsal) -> int:
     """Return the number of the process that keeps the lock."""
-    [parameter] = rehearsal.boto("ssm").get_parameters_by_path(Path=PATH)["Parameters"]
-    found = re.search(r'"keeper": (\d+)', parameter["Value"])
-    assert found
-    return int(found[1])
+    [sign] = signs_of_life(rehearsal)
+    return int(sign.partition(" ")[2])
 
 
 def wait_for_end(process: int) -> None:
@@ -155,17 +146,95 @@ def test_dead_run_is_taken_over_from(rehearsal: Rehearsal, stage: Checkout) -> N
     assert "gives no sign of life any more: this run takes over" in words(run.output)
 
 
-def test_run_that_slept_through_its_takeover_ends(rehearsal: Rehearsal, stage: Checkout) -> None:
-    """As if the machine slept: the signs of life stop, somebody takes over, then the run wakes up."""
+class Wire(socketserver.ThreadingTCPServer):
+    """A way to the rehearsal that lets everything through, but holds a sign of life when it is told to."""
+
+    daemon_threads = True
+    SIGN = re.compile(rb"x-amz-target: AmazonSSM\.(AddTagsToResource|PutParameter)", re.IGNORECASE)
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.port = port
+        self.holds, self.held, self.goes_on = threading.Event(), threading.Event(), threading.Event()
+
+    @property
+    def address(self) -> str:
+        """Where it is reached."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Passing(socketserver.BaseRequestHandler):
+    """Passes what comes by one connection on, both ways."""
+
+    def handle(self) -> None:
+        """Pass on what the client says, but for a sign that is to wait."""
+        wire = self.server
+        assert isinstance(wire, Wire)
+        with socket.create_connection(("127.0.0.1", wire.port)) as aws:
+            threading.Thread(target=self.pass_on, args=(aws, self.request), daemon=True).start()
+            while data := self.request.recv(65536):
+                if wire.holds.is_set() and wire.SIGN.search(data):
+                    wire.held.set()
+                    wire.goes_on.wait()
+                aws.sendall(data)
+
+    def pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        """Pass on what AWS answers."""
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+
+
+def names(rehearsal: Rehearsal) -> list[str]:
+    """Name the generations there are."""
+    kept = rehearsal.boto("ssm").get_parameters_by_path(Path=PATH)["Parameters"]
+    return [parameter["Name"] for parameter in kept]
+
+
+@pytest.fixture
+def short_lived(stage: Checkout) -> Iterator[Callable[[], None]]:
+    """Have runs agree to less than the two minutes which they have in nature; calling it ends that."""
     settings = stage.path / "playbooks/tasks/lock.yml"
     as_it_is = settings.read_text()
-    # Two minutes in nature; the run that sleeps has agreed to less
     settings.write_text(as_it_is.replace("  register: lock\n", "    dead_after: 4\n  register: lock\n", 1))
-    with at_work(stage) as first:
+
+    def end() -> None:
         settings.write_text(as_it_is)
+
+    yield end
+    end()
+
+
+def test_run_that_slept_through_its_takeover_ends(
+    rehearsal: Rehearsal, stage: Checkout, short_lived: Callable[[], None]
+) -> None:
+    """As if the machine slept: the signs of life stop, somebody takes over, then the run wakes up."""
+    with at_work(stage) as first:
+        short_lived()
         asleep = keeper(rehearsal)
         os.kill(asleep, signal.SIGSTOP)
+        stage.passes("destroy.yml")  # leaves nothing, so that the next generation has the number of the first
         stage.passes("demo-stop.yml")
         os.kill(asleep, signal.SIGCONT)
         assert "has lost the stage's lock" in first.end()
         assert first.process.returncode != 0
+
+
+def test_sign_of_life_that_comes_too_late_makes_nothing_anew(
+    rehearsal: Rehearsal, stage: Checkout, short_lived: Callable[[], None]
+) -> None:
+    """As if the machine slept while it was being sent."""
+    slow = Checkout(stage.path, stage.environment.copy())
+    with Wire(rehearsal.port) as wire:
+        threading.Thread(target=wire.serve_forever, daemon=True).start()
+        slow.environment["AWS_ENDPOINT_URL_SSM"] = wire.address
+        with at_work(slow) as first:
+            short_lived()
+            wire.holds.set()
+            wire.held.wait()
+            stage.passes("demo-stop.yml")
+            taken_over = names(rehearsal)
+            wire.goes_on.set()
+            assert "has lost the stage's lock" in first.end()
+        assert names(rehearsal) == taken_over
+        wire.shutdown()

@@ -414,7 +414,7 @@ def test_destroy_asks_for_the_name(checkout: Checkout) -> None:
 
 def test_destroy_backs_up_first_and_keeps_backups(rehearsal: Rehearsal, checkout: Checkout) -> None:
     checkout.passes("demo-stop.yml")
-    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "last_backup=true")
+    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "last_backup=true")
     made = re.search(r"data/\d{8}T\d{6}Z-\w+\.tar\.gz", run.output)
     assert made
     assert f"Kept: bucket {BUCKET}" in run.output
@@ -425,7 +425,7 @@ def test_destroy_backs_up_first_and_keeps_backups(rehearsal: Rehearsal, checkout
 
 
 def test_destroy_leaves_nothing(rehearsal: Rehearsal, checkout: Checkout) -> None:
-    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+    run = checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     assert "Nothing that carries the stage's tags is left" in run.output
     assert holdings(rehearsal) == {"parameter": 1}
-    assert checkout.passes("destroy.yml", "-e", "confirm=ragstream").changed == 0
+    assert checkout.passes("destroy.yml", "-e", "confirm=ragstream-demo").changed == 0

@@ -44,6 +44,22 @@ def digests(rehearsal: Rehearsal) -> dict[str, str]:
     return {tag: image["imageDigest"] for image in images for tag in image.get("imageTags", [])}
 
 
+def users_of_the_repository(rehearsal: Rehearsal) -> set[str]:
+    """The stages that share it, as they say on it."""
+    ecr = rehearsal.boto("ecr")
+    [repository] = ecr.describe_repositories()["repositories"]
+    keys = [tag["Key"] for tag in ecr.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]]
+    return {key.removeprefix("UsedBy:") for key in keys if key.startswith("UsedBy:")}
+
+
+def use_the_repository(rehearsal: Rehearsal, name: str) -> None:
+    """Say that a stage shares it which was made on another machine."""
+    ecr = rehearsal.boto("ecr")
+    [repository] = ecr.describe_repositories()["repositories"]
+    tag = {"Key": f"UsedBy:{name}", "Value": "matinee"}
+    ecr.tag_resource(resourceArn=repository["repositoryArn"], tags=[tag])
+
+
 def names_of(rehearsal: Rehearsal, stage: str) -> dict[str, list[str]]:
     """What is there of a stage, by its tags."""
     ec2 = rehearsal.boto("ec2")
@@ -136,6 +152,8 @@ def test_two_stages_stand_side_by_side(rehearsal: Rehearsal, stages: Checkout) -
         assert not set(names) & set(staging[kind])
     users = {user["UserName"] for user in rehearsal.boto("iam").list_users()["Users"]}
     assert users >= {"github-ragstream-ci", "github-ragstream-staging-ci"}
+    assert users_of_the_repository(rehearsal) == {"ragstream-staging"}
+    assert stages.passes("playbooks/provision.yml", *STAGING).changed == 0
     # What either of them serves is never expired while the other pushes
     policy = rehearsal.boto("ecr").get_lifecycle_policy(repositoryName="ragstream-web")["lifecyclePolicyText"]
     selections = [rule["selection"] for rule in json.loads(policy)["rules"]]
@@ -168,7 +186,11 @@ def test_promoting_from_no_stage_is_refused(stages: Checkout, source: str) -> No
 
 def test_one_is_destroyed_and_the_other_untouched(rehearsal: Rehearsal, stages: Checkout) -> None:
     demo, images = names_of(rehearsal, "demo"), digests(rehearsal)
-    stages.passes("destroy.yml", *STAGING, "-e", "confirm=ragstream")
+    # As whoever forgets the inventory, or takes the wrong one
+    run = stages.play("destroy.yml", *STAGING, "-e", "confirm=ragstream-demo")
+    assert run.status != 0
+    assert "pass -e confirm=ragstream-staging" in words(run.output)
+    stages.passes("destroy.yml", *STAGING, "-e", "confirm=ragstream-staging")
     assert not any(names_of(rehearsal, "staging").values())
     assert names_of(rehearsal, "demo") == demo
     assert digests(rehearsal) == images
@@ -177,6 +199,20 @@ def test_one_is_destroyed_and_the_other_untouched(rehearsal: Rehearsal, stages: 
     assert re.search(r"health: healthy", stages.passes("status.yml").output)
     assert stages.passes("playbooks/provision.yml", "--check").changed == 0
 
-    stages.passes("destroy.yml", "-e", "confirm=ragstream")
+
+def test_what_another_stage_uses_stays(rehearsal: Rehearsal, stages: Checkout) -> None:
+    images = digests(rehearsal)
+    assert users_of_the_repository(rehearsal) == set()  # the other one has said that it is gone
+    use_the_repository(rehearsal, "ragstream-elsewhere")
+    run = stages.passes("destroy.yml", "-e", "confirm=ragstream-demo")
+    assert "repository ragstream-web stays, since it is used by ragstream-elsewhere" in words(run.output)
+    assert "Kept: repository ragstream-web" in run.output
+    assert "images in the repository that is left" in run.output  # with its price
     assert not any(names_of(rehearsal, "demo").values())
+    assert digests(rehearsal) == images
+
+    assert stages.passes("destroy.yml", "-e", "confirm=ragstream-demo").changed == 0
+    stages.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_shared=true")
     assert not rehearsal.boto("ecr").describe_repositories()["repositories"]
+    # Its last user can be destroyed after it
+    stages.passes("destroy.yml", *STAGING, "-e", "confirm=ragstream-staging")

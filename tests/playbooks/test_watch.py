@@ -117,11 +117,17 @@ def test_alarms_reach_somebody_and_are_as_declared(rehearsal: Rehearsal, stage: 
         assert alarm["AlarmDescription"]
         tags = cloudwatch.list_tags_for_resource(ResourceARN=alarm["AlarmArn"])["Tags"]
         assert tags_of(tags) == TAGS
+    # An hour that the machine is off starts the count anew: CloudWatch would pass over it
+    on = {one["Id"]: one for one in alarms["still-on"]["Metrics"]}
+    assert on["filled"]["Expression"] == "FILL(measured, 0)"
+    assert (on["filled"]["ReturnData"], on["measured"]["ReturnData"]) == (True, False)
+    measured = on["measured"]["MetricStat"]
+    assert (measured["Period"], alarms["still-on"]["EvaluationPeriods"]) == (3600, 6)
+    assert alarms["still-on"]["DatapointsToAlarm"] == 6
     of_instance = [{"Name": "InstanceId", "Value": instance["InstanceId"]}]
-    assert [alarms[name]["Dimensions"] for name in ("status-check", "still-on", "cpu-credits")] == [
-        of_instance
-    ] * 3
-    assert (alarms["still-on"]["Period"], alarms["still-on"]["EvaluationPeriods"]) == (3600, 6)
+    for metric in (alarms["status-check"], measured["Metric"], alarms["cpu-credits"]):
+        assert metric["Dimensions"] == of_instance
+    assert (alarms["app"]["DatapointsToAlarm"], alarms["app"]["EvaluationPeriods"]) == (8, 10)
     assert (alarms["disk"]["Namespace"], alarms["disk"]["MetricName"]) == (
         "Matinee/ragstream-demo",
         "DiskUsed",
@@ -131,6 +137,7 @@ def test_alarms_reach_somebody_and_are_as_declared(rehearsal: Rehearsal, stage: 
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", MAIL)
     [group] = logs.describe_log_groups()["logGroups"]
     assert (group["logGroupName"], group["retentionInDays"]) == (GROUP, 7)
+    assert stage.passes("playbooks/provision.yml").changed == 0
 
 
 def test_doctor_knows_a_stage_without_an_image(stage: Checkout) -> None:
@@ -328,7 +335,7 @@ def test_all_of_it_goes_with_the_stage(rehearsal: Rehearsal, stage: Checkout) ->
         EvaluationPeriods=2,
         Tags=listed,
     )
-    run = stage.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "delete_data=true")
+    run = stage.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     for kind, name in (("alarm", "ragstream-demo/disk"), ("topic", "ragstream-demo"), ("log-group", GROUP)):
         assert f"{kind}  {name}" in run.output
     assert not cloudwatch.describe_alarms()["MetricAlarms"]

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_aws import Rehearsal
-from tests.rehearsal.conftest import PARAMETERS
+from tests.rehearsal.conftest import PARAMETERS, allow, make_user
 from tests.rehearsal.host import Host
 
 
@@ -104,15 +104,22 @@ def test_a_deleted_key_is_refused(rehearsal: Rehearsal) -> None:
     assert _refused(rehearsal.boto("sts", **key).get_caller_identity).startswith("InvalidClientTokenId")
 
 
+def test_a_negated_condition_holds_for_all_else_and_where_there_is_nothing(rehearsal: Rehearsal) -> None:
+    allowed = allow(["cloudwatch:PutMetricData", "ssm:GetParameter"], "*")
+    condition = {"StringNotLike": {"cloudwatch:namespace": ["a/*", "b"]}}
+    key = make_user(rehearsal, "negated", allowed | {"Condition": condition})
+    cloudwatch, data = rehearsal.boto("cloudwatch", **key), [{"MetricName": "x", "Value": 1}]
+    for namespace in ("a", "c/a/x"):
+        cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
+    for namespace in ("a/x", "b"):
+        refused = _refused(cloudwatch.put_metric_data, Namespace=namespace, MetricData=data)
+        assert refused.startswith("AccessDenied")
+    assert _refused(rehearsal.boto("ssm", **key).get_parameter, Name="/a.b").startswith("ParameterNotFound")
+
+
 def test_a_dot_in_a_policy_is_a_dot(rehearsal: Rehearsal) -> None:
-    iam = rehearsal.boto("iam")
-    iam.create_user(UserName="dotted")
     arn = "arn:aws:ssm:eu-central-1:123456789012:parameter/a.b"
-    statement = {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": arn}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_user_policy(UserName="dotted", PolicyName="p", PolicyDocument=document)
-    made = iam.create_access_key(UserName="dotted")["AccessKey"]
-    key = {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
+    key = make_user(rehearsal, "dotted", allow(["ssm:GetParameter"], arn))
     ssm = rehearsal.boto("ssm", **key)
     assert _refused(ssm.get_parameter, Name="/a.b").startswith("ParameterNotFound")
     assert _refused(ssm.get_parameter, Name="/a-b").startswith("AccessDeniedException")
