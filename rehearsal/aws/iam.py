@@ -246,6 +246,11 @@ def repository_arn(region: str, name: str) -> str:
     return f"arn:{PARTITION}:ecr:{region}:{ACCOUNT}:repository/{name}"
 
 
+def instance_arn(region: str, identity: str) -> str:
+    """The ARN of an instance of the account."""
+    return f"arn:{PARTITION}:ec2:{region}:{ACCOUNT}:instance/{identity}"
+
+
 def _note(who: str, action: str, resource: str, allowed: bool) -> None:
     """Write a decision down, as CloudTrail would."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -326,6 +331,10 @@ def _ecr_resources(response: ECRResponse) -> list[str]:
 
 def _ssm_resources(response: SimpleSystemManagerResponse) -> list[str]:
     parameters = _json_body(response)
+    if "Target" in parameters:
+        return [instance_arn(response.region, parameters["Target"])]
+    if "SessionId" in parameters:
+        return [f"arn:{PARTITION}:ssm:{response.region}:{ACCOUNT}:session/{parameters['SessionId']}"]
     named = [
         parameters[key] for key in ("Name", "Path", "ResourceId") if isinstance(parameters.get(key), str)
     ]
