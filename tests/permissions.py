@@ -47,6 +47,7 @@ NAMES = (
     (r"(arn:aws:logs:[^:]*:\d+:log-group:/ragstream)/.*", r"\1/*"),
     (r"(arn:aws:ec2:[^:]*:\d+:instance)/.*", r"\1/*"),
     (r"(arn:aws:ssm:[^:]*:\d+:session)/.*", r"\1/*"),
+    (r"(arn:aws:ssm:[^:]*:\d+:document/SSM-SessionManagerRunShell)", r"\1"),
     (r"(arn:aws:route53:::hostedzone)/.*", r"\1/*"),
     (r"(arn:aws:s3:::)ragstream-.*", r"\1ragstream-*"),
 )

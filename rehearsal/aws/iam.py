@@ -251,6 +251,11 @@ def instance_arn(region: str, identity: str) -> str:
     return f"arn:{PARTITION}:ec2:{region}:{ACCOUNT}:instance/{identity}"
 
 
+def session_arn(region: str, name: str) -> str:
+    """The ARN of a session of Session Manager."""
+    return f"arn:{PARTITION}:ssm:{region}:{ACCOUNT}:session/{name}"
+
+
 def _note(who: str, action: str, resource: str, allowed: bool) -> None:
     """Write a decision down, as CloudTrail would."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -332,9 +337,10 @@ def _ecr_resources(response: ECRResponse) -> list[str]:
 def _ssm_resources(response: SimpleSystemManagerResponse) -> list[str]:
     parameters = _json_body(response)
     if "Target" in parameters:
-        return [instance_arn(response.region, parameters["Target"])]
+        document = f"arn:{PARTITION}:ssm:{response.region}:{ACCOUNT}:document/SSM-SessionManagerRunShell"
+        return [instance_arn(response.region, parameters["Target"]), document]
     if "SessionId" in parameters:
-        return [f"arn:{PARTITION}:ssm:{response.region}:{ACCOUNT}:session/{parameters['SessionId']}"]
+        return [session_arn(response.region, parameters["SessionId"])]
     named = [
         parameters[key] for key in ("Name", "Path", "ResourceId") if isinstance(parameters.get(key), str)
     ]

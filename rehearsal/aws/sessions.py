@@ -21,7 +21,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.ssm.responses import SimpleSystemManagerResponse
 
-from .iam import instance_arn, refusal
+from .iam import instance_arn, refusal, session_arn
 from .imds import assume, role_of
 from .mend import adds
 from .settings import ACCOUNT, Settings
@@ -44,11 +44,13 @@ class Session:
     Attributes:
         token: What its visitor has to show.
         instance_id: Where it leads.
+        allowed: Whether who started it may open its data channel.
         visitor: The connection, once there is one.
     """
 
     token: str
     instance_id: str
+    allowed: bool
     visitor: socket.socket | None = None
 
 
@@ -69,7 +71,10 @@ class Sessions:
             if not any(instance.id == target for instance in self._connected()):
                 raise JsonRESTError("TargetNotConnected", f"{target} is not connected.")
             name, token = f"session-{secrets.token_hex(9)}", secrets.token_urlsafe(40)
-            self.open[name] = Session(token, target)
+            key_id, theirs = response.get_access_key(), response.headers.get("X-Amz-Security-Token")
+            channel = session_arn(response.region, name)
+            allowed = refusal(key_id, theirs, "ssmmessages:OpenDataChannel", channel) is None
+            self.open[name] = Session(token, target, allowed)
             stream = f"ws://{response.headers['Host']}{CHANNEL}{name}"
             return json.dumps({"SessionId": name, "TokenValue": token, "StreamUrl": stream})
 
@@ -147,7 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Connect the visitor of a session with a shell."""
         session = self.owner.open.get(self.path.removeprefix(CHANNEL))
-        if session is None or self.headers.get("Authorization") != f"Bearer {session.token}":
+        if (
+            session is None
+            or not session.allowed
+            or self.headers.get("Authorization") != f"Bearer {session.token}"
+        ):
             self.send_error(HTTPStatus.FORBIDDEN)
             return
         self.close_connection = True
