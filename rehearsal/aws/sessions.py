@@ -9,7 +9,7 @@ import json
 import secrets
 import select
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,7 +68,7 @@ class Sessions:
         @adds(SimpleSystemManagerResponse, "start_session")
         def start(response: SimpleSystemManagerResponse) -> str:
             target = response._get_param("Target")
-            if not any(instance.id == target for instance in self._connected()):
+            if not list(self._connected([target])):
                 raise JsonRESTError("TargetNotConnected", f"{target} is not connected.")
             name, token = f"session-{secrets.token_hex(9)}", secrets.token_urlsafe(40)
             key_id, theirs = response.get_access_key(), response.headers.get("X-Amz-Security-Token")
@@ -99,8 +99,7 @@ class Sessions:
                 {
                     "InstanceInformationList": [
                         {"InstanceId": instance.id, "PingStatus": "Online", "ResourceType": "EC2Instance"}
-                        for instance in self._connected()
-                        if not wanted or instance.id in wanted
+                        for instance in self._connected(wanted)
                     ]
                 }
             )
@@ -124,11 +123,12 @@ class Sessions:
         connection.settimeout(None)
         return connection
 
-    def _connected(self) -> Iterable[Instance]:
-        """Instances whose agent runs, and may do what it does."""
+    def _connected(self, wanted: Collection[str]) -> Iterator[Instance]:
+        """Those of the wanted instances, or of all, whose agent runs and may do what it does."""
         for backend in list(ec2_backends[ACCOUNT].values()):
             for instance in list(backend.all_instances()):
-                if instance.state == "running" and self._agent_runs(instance) and _agent_may(instance):
+                asked_for = instance.state == "running" and (not wanted or instance.id in wanted)
+                if asked_for and self._agent_runs(instance) and _agent_may(instance):
                     yield instance
 
     def _agent_runs(self, instance: Instance) -> bool:
