@@ -101,7 +101,7 @@ ask(ssm.get_parameter, Name="/ragstream/demo/env/TOKEN")
 ask(ssm.start_session, Target="{machine(rehearsal)["InstanceId"]}")
 ask(ssm.describe_instance_information)
 ask(client("s3").list_objects_v2, Bucket="{BUCKET}")
-ask(client("ec2").describe_instances)
+ask(client("iam").list_users)
 """
     assert rehearsal.allowed_to_host(calls) == ["refused"] * 5
 
