@@ -50,6 +50,10 @@ options:
     description: Whether there are to be alarms.
     type: bool
     default: false
+  session_manager:
+    description: Whether the host is reached through Session Manager, not by ssh.
+    type: bool
+    default: false
 notes:
   - Needs the rights that it tries; the check C(rights) names those that are missing.
 extends_documentation_fragment:
@@ -80,7 +84,7 @@ checks:
     name:
       description:
         - One of V(credentials), V(region), V(rights), V(repository), V(image), V(parameters), V(instance),
-          V(address), V(alarms) and V(ports).
+          V(address), V(alarms), V(ports) and V(agent), the last one where sessions lead to the host.
       type: str
       sample: image
     result:
@@ -136,6 +140,8 @@ class Doctor:
         """Look at everything, whatever is wrong on the way."""
         stopped = ""
         for name, look in CHAIN.items():
+            if name == "agent" and not self.params["session_manager"]:
+                continue
             if stopped:
                 self.checks.skip(name, stopped)
                 continue
@@ -316,7 +322,9 @@ class Doctor:
         if self.instance.get("State", {}).get("Name") != "running" or not self.address:
             self.checks.skip("ports", "no machine runs at the address")
             return
-        wanted = [port for port in PORTS if port != 443 or self.params["domain"]]
+        unused = {22} if self.params["session_manager"] else set()
+        unused |= set() if self.params["domain"] else {443}
+        wanted = [port for port in PORTS if port not in unused]
         closed = [port for port in wanted if not answers(self.address, port)]
         if closed:
             names = " and ".join(f"{port} ({PORTS[port]})" for port in closed)
@@ -324,6 +332,20 @@ class Doctor:
             self.checks.fail("ports", f"{self.address} does not answer at {names}", remedy)
         else:
             self.checks.ok("ports", f"{', '.join(map(str, wanted))} answer")
+
+    def look_at_agent(self) -> None:
+        """See whether Session Manager leads to the machine."""
+        if self.instance.get("State", {}).get("Name") != "running":
+            self.checks.skip("agent", "no machine runs")
+            return
+        identity = self.instance["InstanceId"]
+        wanted = {"Key": "InstanceIds", "Values": [identity]}
+        found = self.client("ssm").describe_instance_information(Filters=[wanted])["InstanceInformationList"]
+        if any(one["PingStatus"] == "Online" for one in found):
+            self.checks.ok("agent", f"Session Manager leads to {identity}")
+        else:
+            remedy = "run site.yml; if it has not helped, demo-stop.yml and demo-start.yml"
+            self.checks.fail("agent", f"that of Session Manager on {identity} is not connected", remedy)
 
 
 CHAIN: dict[str, Callable[[Doctor], None]] = {
@@ -337,6 +359,7 @@ CHAIN: dict[str, Callable[[Doctor], None]] = {
     "address": Doctor.look_at_address,
     "alarms": Doctor.look_at_alarms,
     "ports": Doctor.look_at_ports,
+    "agent": Doctor.look_at_agent,
 }
 
 
@@ -401,6 +424,7 @@ def main() -> None:
             "optional": {"type": "list", "elements": "str", "default": []},
             "domain": {"type": "str", "default": ""},
             "watch": {"type": "bool", "default": False},
+            "session_manager": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

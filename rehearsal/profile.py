@@ -32,6 +32,8 @@ def write(name: str, port: int, layout: Layout, key: Mapping[str, str], authorit
     place.mkdir(parents=True, exist_ok=True)
     (place / "config").write_text(
         f"[profile {PROFILE}]\nregion = {REGION}\nendpoint_url = http://127.0.0.1:{port}\n"
+        # The gateway as hosts reach it, too: addresses of objects that are signed here are used there
+        f"services = {PROFILE}\n\n[services {PROFILE}]\ns3 =\n  endpoint_url = http://{layout.gateway}\n"
     )
     (place / "ca.pem").write_bytes(authorities)
     credentials = place / "credentials"
@@ -49,6 +51,8 @@ def write(name: str, port: int, layout: Layout, key: Mapping[str, str], authorit
         f"export AWS_PROFILE={PROFILE}\n"
         "# From where this machine reaches a host at its Elastic IP\n"
         f"export MATINEE_SSH_FROM={layout.machine}/32\n"
+        "# What stands in for AWS's plugin\n"
+        f"export AWS_SESSION_MANAGER_PLUGIN='{Path(__file__).parent / 'session-manager-plugin'}'\n"
         f"export PATH='{ROOT / '.venv' / 'bin'}':\"$PATH\"\n"
     )
     return activate

@@ -15,6 +15,7 @@ NAME = "matinee-test"
 LONGEST = [
     "faults/test_faults.py",
     "playbooks/test_show.py",
+    "playbooks/test_session_manager.py",
     "playbooks/test_stages.py",
     "playbooks/test_watch.py",
     "playbooks/test_keys.py",

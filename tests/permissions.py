@@ -34,6 +34,7 @@ WATCHED = json.dumps(
         "cost_explorer": True,
     }
 )
+BY_SESSION = ("-e", json.dumps({"session_manager": True}))
 DOMAIN = "demo.example.org"
 CONFIRMED = ("-e", "confirm=ragstream-demo")
 STAGING_CONFIRMED = ("-e", "confirm=ragstream-staging")
@@ -47,6 +48,9 @@ NAMES = (
     (r"(arn:aws:ecr:[^:]*:\d+:repository)/ragstream-.*", r"\1/ragstream-*"),
     (r"(arn:aws:ssm:[^:]*:\d+:parameter)/ragstream/.*", r"\1/ragstream/*"),
     (r"(arn:aws:logs:[^:]*:\d+:log-group:/ragstream)/.*", r"\1/*"),
+    (r"(arn:aws:ec2:[^:]*:\d+:instance)/.*", r"\1/*"),
+    (r"(arn:aws:ssm:[^:]*:\d+:session)/.*", r"\1/*"),
+    (r"(arn:aws:ssm:[^:]*:\d+:document/SSM-SessionManagerRunShell)", r"\1"),
     (r"(arn:aws:route53:::hostedzone)/.*", r"\1/*"),
     (r"(arn:aws:s3:::)ragstream-.*", r"\1ragstream-*"),
 )
@@ -195,6 +199,9 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
         lambda: run("cost", "cost.yml"),
         lambda: run("doctor", "doctor.yml"),
         lambda: run("site", "playbooks/provision.yml", "-e", "ssh_from=203.0.113.0/24"),
+        lambda: run("by Session Manager", "playbooks/provision.yml", *BY_SESSION),
+        lambda: run("by Session Manager", "doctor.yml", *BY_SESSION),
+        lambda: run("site", "playbooks/provision.yml"),
         lambda: run("site with oidc", "playbooks/provision.yml", *OIDC),
         lambda: run("site with oidc", "playbooks/provision.yml", *OIDC, "-e", "github_branch=trunk"),
         lambda: run("site, watched", "playbooks/provision.yml", *OIDC, "-e", WATCHED),

@@ -24,6 +24,7 @@ from werkzeug.serving import run_simple
 from . import billing, gaps, github, iam, imds, pricing, route53, s3, sts
 from .ecr import Registry
 from .instances import Reconciler
+from .sessions import Sessions
 
 
 class RequestHandler(MotoRequestHandler):
@@ -49,11 +50,13 @@ def main() -> None:
     registry.install()
     reconciler = Reconciler(settings)
     reconciler.install()
+    sessions = Sessions(settings)
+    sessions.install()
     iam.create_administrator()
     github.create_key()
     # A container's first process is not ended by signals it does not take
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    for task in (reconciler.run, imds.serve):
+    for task in (reconciler.run, imds.serve, sessions.serve):
         threading.Thread(target=task, daemon=True).start()
     run_simple(str(settings.layout.aws), 80, registry, threaded=True, request_handler=RequestHandler)
 

@@ -250,6 +250,16 @@ def repository_arn(region: str, name: str) -> str:
     return f"arn:{PARTITION}:ecr:{region}:{ACCOUNT}:repository/{name}"
 
 
+def instance_arn(region: str, identity: str) -> str:
+    """The ARN of an instance of the account."""
+    return f"arn:{PARTITION}:ec2:{region}:{ACCOUNT}:instance/{identity}"
+
+
+def session_arn(region: str, name: str) -> str:
+    """The ARN of a session of Session Manager."""
+    return f"arn:{PARTITION}:ssm:{region}:{ACCOUNT}:session/{name}"
+
+
 def _note(who: str, action: str, resource: str, allowed: bool) -> None:
     """Write a decision down, as CloudTrail would."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -330,6 +340,11 @@ def _ecr_resources(response: ECRResponse) -> list[str]:
 
 def _ssm_resources(response: SimpleSystemManagerResponse) -> list[str]:
     parameters = _json_body(response)
+    if "Target" in parameters:
+        document = f"arn:{PARTITION}:ssm:{response.region}:{ACCOUNT}:document/SSM-SessionManagerRunShell"
+        return [instance_arn(response.region, parameters["Target"]), document]
+    if "SessionId" in parameters:
+        return [session_arn(response.region, parameters["SessionId"])]
     named = [
         parameters[key] for key in ("Name", "Path", "ResourceId") if isinstance(parameters.get(key), str)
     ]

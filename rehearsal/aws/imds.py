@@ -21,6 +21,7 @@ TOKEN_TTL_LIMIT = 21600
 SESSION_SECONDS = 6 * 3600
 RENEWAL_SECONDS = 15 * 60
 ROOT = "/latest/meta-data/"
+USER_DATA = "/latest/user-data"
 AWAKE = ("pending", "running", "stopping")  # others may have had the address before
 
 
@@ -57,7 +58,7 @@ class Metadata:
         """The role's credentials, renewed well before they expire."""
         session = self.sessions.get(instance.id)
         if session is None or session.role != role.arn or session.expires - time.time() < RENEWAL_SECONDS:
-            session = self.sessions[instance.id] = _assume(instance, role)
+            session = self.sessions[instance.id] = assume(instance, role)
         return session.document
 
     def answer(self, instance: Instance, path: str) -> str | None:
@@ -86,12 +87,14 @@ class Metadata:
                 }
             ),
         }
+        if instance.user_data:
+            document[USER_DATA] = instance.user_data.decode()
         key_pair = instance.ec2_backend.key_pairs.get(instance.key_name)
         if key_pair:
             document[ROOT + "public-keys"] = f"0={key_pair.key_name}"
             document[ROOT + "public-keys/0"] = "openssh-key"
             document[ROOT + "public-keys/0/openssh-key"] = key_pair.public_key.strip()
-        role = _role(instance)
+        role = role_of(instance)
         if role:
             document[ROOT + "iam/security-credentials"] = role.name
             if path == ROOT + "iam/security-credentials/" + role.name:
@@ -166,13 +169,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent: every boot asks dozens of times."""
 
 
-def _role(instance: Instance) -> Role | None:
+def role_of(instance: Instance) -> Role | None:
+    """The role that an instance has."""
     association = instance.ec2_backend.iam_instance_profile_associations.get(instance.id)
     roles = association.iam_instance_profile.roles if association else []
     return roles[0] if roles else None
 
 
-def _assume(instance: Instance, role: Role) -> Session:
+def assume(instance: Instance, role: Role) -> Session:
+    """Credentials of a role for an instance."""
     now = time.time()
     if "ec2.amazonaws.com" not in json.dumps(role.assume_role_policy_document):
         message = "EC2 cannot assume the role. Please see documentation for the role's trust policy."

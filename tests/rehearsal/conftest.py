@@ -83,10 +83,10 @@ def ci(rehearsal: Rehearsal, repository: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def launch(rehearsal: Rehearsal, key: Path, profile: str) -> Callable[[], Host]:
+def launch(rehearsal: Rehearsal, key: Path, profile: str) -> Callable[..., Host]:
     """Starts an instance of Debian's newest image and gives it an Elastic IP."""
 
-    def start() -> Host:
+    def start(user_data: str = "") -> Host:
         ec2 = rehearsal.boto("ec2")
         filters = [{"Name": "name", "Values": ["debian-13-amd64-*"]}]
         found = ec2.describe_images(Owners=[DEBIAN], Filters=filters)["Images"]
@@ -97,6 +97,7 @@ def launch(rehearsal: Rehearsal, key: Path, profile: str) -> Callable[[], Host]:
             MinCount=1,
             MaxCount=1,
             KeyName="tests",
+            UserData=user_data,
             IamInstanceProfile={"Name": profile},
             MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         )["Instances"][0]
@@ -110,7 +111,7 @@ def launch(rehearsal: Rehearsal, key: Path, profile: str) -> Callable[[], Host]:
 
 
 @pytest.fixture(scope="session")
-def host(launch: Callable[[], Host]) -> Host:
+def host(launch: Callable[..., Host]) -> Host:
     """A running host the tests share; a test may stop it if it starts it again."""
     return launch()
 

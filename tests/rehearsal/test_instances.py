@@ -113,7 +113,7 @@ def test_reboot_inside_and_by_the_api_boot_it_anew(host: Host) -> None:
 
 
 def test_terminate_removes_host_disk_and_hold_on_the_address(
-    launch: Callable[[], Host], engine: docker.DockerClient
+    launch: Callable[..., Host], engine: docker.DockerClient
 ) -> None:
     host = launch()
     ec2 = host.rehearsal.boto("ec2")
@@ -130,7 +130,7 @@ def test_terminate_removes_host_disk_and_hold_on_the_address(
     ec2.release_address(AllocationId=host.allocation_id)
 
 
-def test_an_elastic_address_moves_from_host_to_host(launch: Callable[[], Host]) -> None:
+def test_an_elastic_address_moves_from_host_to_host(launch: Callable[..., Host]) -> None:
     first, second = launch(), launch()
     ec2 = first.rehearsal.boto("ec2")
     assert first.private_address() in first.run("hostname -I").split()

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+import requests
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.local_aws import Rehearsal
@@ -145,3 +147,23 @@ print(json.dumps({
     },
 }))
 """
+
+
+def test_what_was_signed_in_advance_is_let_in_until_it_expires(rehearsal: Rehearsal, bucket: str) -> None:
+    def ask(s3: Any, key: str, seconds: int = 60, spoilt: str = "") -> int:
+        named = {"Bucket": bucket, "Key": key}
+        url = s3.generate_presigned_url("get_object", Params=named, ExpiresIn=seconds) + spoilt
+        return requests.get(url, timeout=10).status_code
+
+    v4 = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+    reader = make_user(rehearsal, "reader", allow(["s3:GetObject"], f"arn:aws:s3:::{bucket}/old"))
+    s3 = rehearsal.boto("s3", config=v4, **reader)
+    assert ask(s3, "old") == 200
+    assert ask(s3, "new") == 403  # who signed it has not the right
+    assert ask(s3, "old", spoilt="0") == 403
+    assert ask(s3, "old", seconds=-1) == 403
+    url = rehearsal.boto("s3", config=v4).generate_presigned_url(
+        "put_object", Params={"Bucket": bucket, "Key": "brought"}
+    )
+    assert requests.put(url, data=b"2", timeout=10).status_code == 200
+    assert rehearsal.boto("s3").get_object(Bucket=bucket, Key="brought")["Body"].read() == b"2"
