@@ -58,7 +58,6 @@ def write(module: AnsibleModule, file: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=module.tmpdir, delete=False) as beside:
         beside.write(text)
     module.atomic_move(beside.name, str(file))
-    file.chmod(0o644)
 
 
 def main() -> None:
@@ -80,9 +79,11 @@ def main() -> None:
         written = sorted(name for name in wanted if there.get(name) != wanted[name])
         removed = sorted(there.keys() - wanted.keys())
         if not module.check_mode:
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for name in written:
                 write(module, folder / name, wanted[name])
+                (folder / name).chmod(0o644)
+            folder.chmod(0o755)  # whatever the umask
             for name in removed:
                 (folder / name).unlink()
     except (OSError, UnicodeError) as error:

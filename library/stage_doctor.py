@@ -344,7 +344,7 @@ class Doctor:
         if any(one["PingStatus"] == "Online" for one in found):
             self.checks.ok("agent", f"Session Manager leads to {identity}")
         else:
-            remedy = "run site.yml; if it has not helped, demo-stop.yml and demo-start.yml"
+            remedy = "demo-stop.yml and demo-start.yml; if it never was, destroy.yml and site.yml"
             self.checks.fail("agent", f"that of Session Manager on {identity} is not connected", remedy)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tests.checkout import Checkout
 from tests.local_aws import Rehearsal
 
-TASK = re.compile(r"TASK \[(.+?)\] \*")
+TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(.+?)\] \*")
 # What an empty account has, and what is no harm: a terminated instance is listed for a while
 NOT_OURS = {"administrator", "default", "resource-groups"}
 
@@ -95,9 +95,13 @@ def children(process: int) -> Iterator[int]:
 
 
 def chain(checkout: Checkout, playbook: str, *arguments: str, changes: int = 1) -> list[Killed]:
-    """Kill each run when it has changed so much, and let the next go on over what it left; until one ends."""
-    killed = []
+    """Kill each run when it has changed so much, and let the next go on over what it left; until one ends.
+
+    What is done again in each run because the one before was killed is let pass after the first time.
+    """
+    killed: list[Killed] = []
     while (run := run_until_changes(checkout, playbook, *arguments, changes=changes)).after:
+        changes += run.after in [one.after for one in killed]
         killed.append(run)
     assert run.status == 0, run.output[-4000:]
     return killed

@@ -55,6 +55,12 @@ NAMES = (
     (r"(arn:aws:s3:::)ragstream-.*", r"\1ragstream-*"),
 )
 
+SHELL = "document/SSM-SessionManagerRunShell"  # it has no tags that could be asked for
+CONDITIONS = {
+    "iam:PassRole": {"iam:PassedToService": "ec2.amazonaws.com"},
+    "ssm:StartSession": {"ssm:resourceTag/ManagedBy": "matinee"},
+}
+
 Asked = dict[str, set[str]]  # resources by action
 
 INTRODUCTION = """\
@@ -248,19 +254,25 @@ def policy(asked: Asked) -> dict[str, Any]:
     """The policy that allows it: one statement for each kind of resource."""
     statements: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for action, resources in sorted(asked.items()):
-        if action not in ("iam:PassRole", "sts:GetCallerIdentity"):  # which needs no right
-            statements[named(resources)].append(action)
-    passed = {
-        "Effect": "Allow",
-        "Action": ["iam:PassRole"],
-        "Resource": list(named(asked["iam:PassRole"])),
-        "Condition": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-    }
+        if action == "sts:GetCallerIdentity":  # which needs no right
+            continue
+        on = named(resources)
+        statements[tuple(one for one in on if action not in CONDITIONS or one.endswith(SHELL))].append(action)
+    statements.pop((), None)
+    conditional = [
+        {
+            "Effect": "Allow",
+            "Action": [action],
+            "Resource": [one for one in named(asked[action]) if not one.endswith(SHELL)],
+            "Condition": {"StringEquals": condition},
+        }
+        for action, condition in CONDITIONS.items()
+    ]
     listed = [
         {"Effect": "Allow", "Action": actions, "Resource": list(resources)}
         for resources, actions in sorted(statements.items())
     ]
-    return {"Version": "2012-10-17", "Statement": [*listed, passed]}
+    return {"Version": "2012-10-17", "Statement": [*listed, *conditional]}
 
 
 def page(columns: dict[str, Asked]) -> str:

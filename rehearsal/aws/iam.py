@@ -18,6 +18,7 @@ from moto import settings as moto_settings
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.exceptions import AccessDeniedError, JsonRESTError, _RESTError
 from moto.core.responses import BaseResponse
+from moto.ec2.models import ec2_backends
 from moto.ecr.responses import ECRResponse
 from moto.iam import iam_backends
 from moto.iam.access_control import (
@@ -147,16 +148,15 @@ def install() -> None:
         original: Callable[..., None], response: BaseResponse, resource: str | Sequence[str] = "*"
     ) -> None:
         parameters = _parameters(response)
-        token = _context.set(ALWAYS | _asked_of(parameters))
-        try:
-            for one in [resource] if isinstance(resource, str) else resource:
-                try:
-                    original(response, one)
-                    _check_also(response, parameters, one)
-                except _RESTError as error:
-                    raise _in_protocol_of(response, error, one) from error
-        finally:
-            _context.reset(token)
+        for one in [resource] if isinstance(resource, str) else resource:
+            token = _context.set(ALWAYS | _asked_of(parameters, one))
+            try:
+                original(response, one)
+                _check_also(response, parameters, one)
+            except _RESTError as error:
+                raise _in_protocol_of(response, error, one) from error
+            finally:
+                _context.reset(token)
 
 
 def create_administrator() -> None:
@@ -275,9 +275,15 @@ def _parameters(response: BaseResponse) -> dict[str, Any]:
     return dict(response.params)
 
 
-def _asked_of(parameters: Mapping[str, Any]) -> Context:
-    """What conditions can ask of a request beside what they can always ask."""
-    return {"cloudwatch:namespace": [parameters["Namespace"]]} if "Namespace" in parameters else {}
+def _asked_of(parameters: Mapping[str, Any], resource: str) -> Context:
+    """What conditions can ask of a request on a resource, beside what they can always ask."""
+    if "Namespace" in parameters:
+        return {"cloudwatch:namespace": [parameters["Namespace"]]}
+    region, _, identity = resource.removeprefix(f"arn:{PARTITION}:ec2:").partition(f":{ACCOUNT}:instance/")
+    if not identity:
+        return {}
+    tags = ec2_backends[ACCOUNT][region].describe_tags({"resource-id": [identity]})
+    return {f"ssm:resourcetag/{tag['key']}".lower(): [tag["value"]] for tag in tags}
 
 
 def _check_also(response: BaseResponse, parameters: Mapping[str, Any], resource: str) -> None:

@@ -9,12 +9,10 @@ import pytest
 
 from tests.checkout import make_checkout
 from tests.conftest import NAME
-from tests.faults.host import APP, DRAIN, ON_HOST, Host, Registry
+from tests.faults.host import APP, DRAIN, HEALTH_TIMEOUT, ON_HOST, Host, Registry
 from tests.faults.report import record
 from tests.faults.visitor import Visitor
 from tests.local_aws import Rehearsal, free_port, standing
-
-HEALTH_TIMEOUT = 15  # on a machine with much else to do
 
 
 @pytest.fixture(scope="package")

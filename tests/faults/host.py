@@ -26,6 +26,7 @@ REPOSITORY = "faults-web"
 PARAMETERS = "/faults/demo/env"
 VERSION_LABEL = "org.opencontainers.image.revision"
 DRAIN = 5  # seconds
+HEALTH_TIMEOUT = 15  # on a machine with much else to do
 BLOB = "application/octet-stream"
 
 

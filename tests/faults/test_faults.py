@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests import local_aws
-from tests.faults.host import DRAIN, PARAMETERS, VERSION_LABEL, Host, Registry
+from tests.faults.host import DRAIN, HEALTH_TIMEOUT, PARAMETERS, VERSION_LABEL, Host, Registry
 from tests.faults.visitor import Visitor
 from tests.local_aws import Rehearsal
 
@@ -85,7 +85,7 @@ def test_the_power_goes(step: str, host: Host, registry: Registry, visitor: Visi
 
 NEVER_WELL = {
     "exits at once": ("exits", "ended at once, with exit code 1"),
-    "is never well": ("sick", "not healthy within 6 s: /health answered 503"),
+    "is never well": ("sick", f"not healthy within {HEALTH_TIMEOUT} s: /health answered 503"),
 }
 
 

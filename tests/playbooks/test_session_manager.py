@@ -143,9 +143,9 @@ def test_from_ssh_the_agent_comes_first(rehearsal: Rehearsal, stage: Checkout) -
 
 
 def test_destroy_leaves_nothing(rehearsal: Rehearsal, stage: Checkout) -> None:
-    stage.passes("destroy.yml", "-e", "confirm=ragstream", "-e", "last_backup=false")
+    stage.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "last_backup=false")
     buckets = [one["Name"] for one in rehearsal.boto("s3").list_buckets()["Buckets"]]
     assert buckets == [f"ragstream-demo-backup-{ACCOUNT}"]  # data stay
-    stage.passes("destroy.yml", "-e", "confirm=ragstream")
+    stage.passes("destroy.yml", "-e", "confirm=ragstream-demo")
     assert holdings(rehearsal) == {}
     assert not stage.keys.exists()

@@ -81,6 +81,17 @@ def test_iam_says_who_may_start_one_and_where(
         rehearsal.boto("ssm").start_session(Target=host.instance_id)
 
 
+def test_iam_may_ask_for_the_tags_of_the_machine(rehearsal: Rehearsal, agent: Host) -> None:
+    tagged = {"StringEquals": {"ssm:resourceTag/Purpose": "sessions"}}
+    start = allow(["ssm:StartSession"], f"{INSTANCES}/*") | {"Condition": tagged}
+    key = make_user(rehearsal, "tagged", start, allow(["ssm:StartSession"], DOCUMENT))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        rehearsal.boto("ssm", **key).start_session(Target=agent.instance_id)
+    tags = [{"Key": "Purpose", "Value": "sessions"}]
+    rehearsal.boto("ec2").create_tags(Resources=[agent.instance_id], Tags=tags)
+    assert rehearsal.boto("ssm", **key).start_session(Target=agent.instance_id)["SessionId"]
+
+
 def test_an_agent_without_its_rights_is_not_connected(
     rehearsal: Rehearsal, agent: Host, profile: str
 ) -> None:

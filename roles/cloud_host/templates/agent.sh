@@ -6,7 +6,7 @@ if [ ! -x /usr/bin/amazon-ssm-agent ]; then
   package=$(mktemp --suffix=.deb)
   curl --fail --silent --show-error --retry 10 --retry-all-errors --output "$package" \
     https://s3.{{ cloud_host_region }}.amazonaws.com/amazon-ssm-{{ cloud_host_region }}/latest/debian_amd64/amazon-ssm-agent.deb
-  dpkg --install "$package"
+  apt-get install --yes --option DPkg::Lock::Timeout=300 "$package"
   rm "$package"
 fi
 systemctl enable amazon-ssm-agent.service
