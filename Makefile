@@ -16,7 +16,7 @@ test: ## Run every check and every test
 	@tools/bootstrap dev
 	@tools/check
 	@.venv/bin/python -u -m rehearsal base
-	@pytest --verbose --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@pytest --verbose --durations 20 --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	@cd app && .venv/bin/python -m pytest --verbose --numprocesses 2 --dist worksteal
 
 lint: ## Run the static checks alone
