@@ -6,7 +6,11 @@ if [ ! -x /usr/bin/amazon-ssm-agent ]; then
   package=$(mktemp --suffix=.deb)
   curl --fail --silent --show-error --retry 10 --retry-all-errors --output "$package" \
     https://s3.{{ cloud_host_region }}.amazonaws.com/amazon-ssm-{{ cloud_host_region }}/latest/debian_amd64/amazon-ssm-agent.deb
-  apt-get install --yes --option DPkg::Lock::Timeout=300 "$package"
+  # Not apt: it would make lists of packages that are empty look fresh. The lock may be held, by security updates
+  for _ in $(seq 60); do
+    dpkg --install "$package" && break
+    sleep 5
+  done
   rm "$package"
 fi
 systemctl enable amazon-ssm-agent.service
