@@ -77,7 +77,7 @@ class Rehearsal:
         Args:
             calls: Lines of Python: `ask(s3.list_buckets)`; client() makes the clients.
         """
-        return self.on_host(f"python3 - <<'END'\n{ASKING}{calls}\nEND\n").split()
+        return self.on_host(f"{PATIENT} python3 - <<'END'\n{ASKING}{calls}\nEND\n").split()
 
 
 def run_rehearsal(*arguments: str, port: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -273,6 +273,9 @@ while True:
     for way in ((client, registry, sys.maxsize), (registry, client, int(sys.argv[1]))):
         threading.Thread(target=pass_on, args=way, daemon=True).start()
 """
+
+# boto3 asks the metadata service once, for a second: too little on a machine with much else to do
+PATIENT = "AWS_METADATA_SERVICE_TIMEOUT=5 AWS_METADATA_SERVICE_NUM_ATTEMPTS=5"
 
 ASKING = """
 import boto3

@@ -6,7 +6,7 @@ import docker
 import pytest
 from docker.models.images import Image
 
-from tests.local_aws import Rehearsal
+from tests.local_aws import PATIENT, Rehearsal
 from tests.rehearsal.host import Host
 from tests.rehearsal.registry import digest_of, push
 
@@ -79,7 +79,7 @@ def _containers_reach_metadata(host: Host, run: str, hops: int, expected: str) -
 
 
 def _pull(host: Host, repository: str, tag: str) -> str:
-    return host.run(f"sudo python3 - {REGISTRY}/{repository} {tag}", stdin=PULL)
+    return host.run(f"sudo {PATIENT} python3 - {REGISTRY}/{repository} {tag}", stdin=PULL)
 
 
 PULL = """

@@ -8,7 +8,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.local_aws import Rehearsal
+from tests.local_aws import PATIENT, Rehearsal
 from tests.rehearsal.conftest import BUCKET, allow, make_user
 from tests.rehearsal.host import Host
 
@@ -78,7 +78,7 @@ def test_a_host_uses_its_bucket_over_tls_and_no_other(host: Host, bucket: str) -
         "sudo apt-get -qq update && sudo DEBIAN_FRONTEND=noninteractive apt-get -qq install"
         " --no-install-recommends python3-boto3 > /dev/null 2>&1"
     )
-    said = json.loads(host.run(f"python3 - {bucket}", stdin=ON_HOST))
+    said = json.loads(host.run(f"{PATIENT} python3 - {bucket}", stdin=ON_HOST))
     assert said == {
         "hosts": ["s3.eu-central-1.amazonaws.com", f"{bucket}.s3.eu-central-1.amazonaws.com"],
         "same": True,
