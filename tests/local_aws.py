@@ -68,7 +68,8 @@ class Rehearsal:
         """Run a script as root on the one host that runs; returns what it printed."""
         label = [f"matinee.rehearsal={self.name}", "matinee.rehearsal.instance"]
         [host] = docker.from_env().containers.list(filters={"label": label})
-        command = ["docker", "exec", "--interactive", str(host.name), "sh", "-eu"]
+        patient = [flag for one in PATIENT.split() for flag in ("--env", one)]
+        command = ["docker", "exec", "--interactive", *patient, str(host.name), "sh", "-eu"]
         return subprocess.run(command, input=script, check=True, capture_output=True, text=True).stdout
 
     def allowed_to_host(self, calls: str) -> list[str]:
@@ -77,7 +78,7 @@ class Rehearsal:
         Args:
             calls: Lines of Python: `ask(s3.list_buckets)`; client() makes the clients.
         """
-        return self.on_host(f"{PATIENT} python3 - <<'END'\n{ASKING}{calls}\nEND\n").split()
+        return self.on_host(f"python3 - <<'END'\n{ASKING}{calls}\nEND\n").split()
 
 
 def run_rehearsal(*arguments: str, port: int | None = None) -> subprocess.CompletedProcess[str]:

@@ -253,21 +253,19 @@ def named(resources: set[str]) -> tuple[str, ...]:
 def policy(asked: Asked) -> dict[str, Any]:
     """The policy that allows it: one statement for each kind of resource."""
     statements: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    conditional: list[dict[str, Any]] = []
     for action, resources in sorted(asked.items()):
         if action == "sts:GetCallerIdentity":  # which needs no right
             continue
         on = named(resources)
-        statements[tuple(one for one in on if action not in CONDITIONS or one.endswith(SHELL))].append(action)
-    statements.pop((), None)
-    conditional = [
-        {
-            "Effect": "Allow",
-            "Action": [action],
-            "Resource": [one for one in named(asked[action]) if not one.endswith(SHELL)],
-            "Condition": {"StringEquals": condition},
-        }
-        for action, condition in CONDITIONS.items()
-    ]
+        bound = [one for one in on if action in CONDITIONS and not one.endswith(SHELL)]
+        if bound:
+            condition = {"StringEquals": CONDITIONS[action]}
+            conditional.append(
+                {"Effect": "Allow", "Action": [action], "Resource": bound, "Condition": condition}
+            )
+        if free := tuple(one for one in on if one not in bound):
+            statements[free].append(action)
     listed = [
         {"Effect": "Allow", "Action": actions, "Resource": list(resources)}
         for resources, actions in sorted(statements.items())

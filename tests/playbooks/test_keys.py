@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.checkout import ACCOUNT, Checkout, make_checkout, words
-from tests.local_aws import PATIENT, Rehearsal
+from tests.local_aws import Rehearsal
 from tests.permissions import GITHUB, ISSUER, as_owner, others, published_policy, small_app
 
 REGION, REPOSITORY, PATH = "eu-central-1", "ragstream-web", "/ragstream/demo/env"
@@ -266,8 +266,8 @@ def test_a_value_with_which_the_app_fails_is_put_back(rehearsal: Rehearsal, stag
 def test_the_host_does_its_own_and_nothing_else(rehearsal: Rehearsal) -> None:
     given = json.loads(
         rehearsal.on_host(
-            f"{PATIENT} "
-            """python3 - <<'END'
+            """
+python3 - <<'END'
 import boto3, json
 print(json.dumps(boto3.Session().get_credentials().get_frozen_credentials()))
 END
