@@ -205,7 +205,7 @@ def test_what_another_stage_uses_stays(rehearsal: Rehearsal, stages: Checkout) -
     assert users_of_the_repository(rehearsal) == set()  # the other one has said that it is gone
     use_the_repository(rehearsal, "ragstream-elsewhere")
     run = stages.passes("destroy.yml", "-e", "confirm=ragstream-demo")
-    assert "repository ragstream-web stays, since it is used by ragstream-elsewhere" in words(run.output)
+    assert "repository ragstream-web stays, used by ragstream-elsewhere as its tags say" in words(run.output)
     assert "Kept: repository ragstream-web" in run.output
     assert "images in the repository that is left" in run.output  # with its price
     assert not any(names_of(rehearsal, "demo").values())
