@@ -100,6 +100,20 @@ def test_common_words_rank_what_rare_words_bring_in(engine: Engine, monkeypatch:
     assert list(found.values()) == pytest.approx(list(whole.values())[:2])
 
 
+@pytest.mark.parametrize("name", ["alba", "berta"])
+@pytest.mark.parametrize("question", ["Who oils {}'s engine?", "Who oils the engine, says {}.txt?"])
+def test_the_document_that_the_question_names_comes_first(engine: Engine, question: str, name: str) -> None:
+    fill(engine, 12)
+    engine.add("alba.txt", b"The engine is oiled each morning by the mate.")
+    engine.add("berta.txt", b"The engine is oiled each evening by the cook.")
+    engine.add("a.txt", b"A lamp is filled by the cook.")
+    found = ask(engine, question.format(name))
+    assert names(found)[0] == f"{name}.txt"
+    said = " ".join(step.detail for step in found.trace.steps if step.name == "fusion")
+    assert f"candidates, first those of {name}.txt" in said
+    assert all(0 <= hit.score <= 1 for hit in found.hits)
+
+
 def test_only_what_the_scope_holds_is_found(engine: Engine) -> None:
     fill(engine, 12, [LIGHTHOUSE])
     documents = {item.name: item.id for item in engine.truth.documents("visitor")}

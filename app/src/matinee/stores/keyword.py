@@ -76,12 +76,12 @@ class WordSearch:
         within = scope if self._truth.count_passages(scope) < self._truth.count()[1] else None
         for phrase in QUOTED.findall(question):
             ids = [key for key, _ in self._scored(_phrase(phrase), HOLDING, within)]
-            literal = [key for key, item in self._truth.passages(ids).items() if _holds(item.text, phrase)]
+            literal = [key for key, item in self._truth.passages(ids).items() if holds(item.text, phrase)]
             if ids:  # where none has it word for word, those with an inflected word hold it
                 found.append(Exact(phrase.strip(), frozenset(literal or ids)))
         for pattern, most in _TERMS:
             for term in dict.fromkeys(pattern.findall(question)):
-                if any(_holds(item.term, term) for item in found):
+                if any(holds(item.term, term) for item in found):
                     continue
                 query = "SELECT rowid FROM passages_text WHERE passages_text MATCH ? LIMIT ?"
                 ids = [row[0] for row in self._truth.read(query, (_phrase(term), most + 1))]
@@ -131,5 +131,6 @@ def _any(words: Sequence[str]) -> str:
     return " OR ".join(map(_phrase, words))
 
 
-def _holds(text: str, phrase: str) -> bool:
+def holds(text: str, phrase: str) -> bool:
+    """Tell whether a text has a phrase word for word, whatever stands between the words."""
     return f" {' '.join(_words(phrase))} " in f" {' '.join(_words(text))} "
