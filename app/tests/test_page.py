@@ -92,6 +92,15 @@ def test_a_bad_file_does_not_stop_the_others(server: Server, page: Page) -> None
     expect(page.get_by_role("heading", name="2 documents")).to_be_visible()
 
 
+def test_the_server_cannot_be_asked_for_what_only_it_can_reach(server: Server, page: Page) -> None:
+    page.goto(f"{server.url}/documents")
+    page.get_by_label("Or add a web page, or a file by its address").fill("http://127.0.0.1/secret.html")
+    page.get_by_role("button", name="Add page").click()
+    refused = "127.0.0.1 is in a private network. Only pages on the public internet can be fetched."
+    expect(page.get_by_role("alert").filter(has_text=refused)).to_be_visible()
+    expect(page.get_by_text("No documents yet.")).to_be_visible()
+
+
 def test_documents_are_tagged_moved_and_removed(server: Server, page: Page) -> None:
     page.goto(f"{server.url}/documents")
     upload(page, {"harbour.txt": HARBOUR.encode(), "lighthouse.txt": LIGHTHOUSE.encode()})
@@ -100,6 +109,20 @@ def test_documents_are_tagged_moved_and_removed(server: Server, page: Page) -> N
     page.get_by_label("Name", exact=True).fill("Lights")
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_text("No documents in this collection yet.")).to_be_visible()  # it is shown
+
+    page.get_by_role("button", name="Rename collection").click()
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Documents")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    taken = page.get_by_role("dialog").get_by_role("alert")
+    expect(taken).to_contain_text("There is a collection “Documents” already.")
+    page.get_by_role("dialog").get_by_label("Name", exact=True).fill("Beacons")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    expect(page.get_by_role("combobox", name="Collection")).to_have_value("Beacons (0 documents)")
+
+    upload(page, {"reef.txt": HARBOUR.replace("harbour", "reef").encode()})
+    expect(page.get_by_role("combobox", name="Collection")).to_have_value("Beacons (1 document)")
+    page.get_by_role("button", name="Remove reef.txt").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove the document").click()
 
     page.get_by_role("combobox", name="Collection").click()
     page.get_by_role("option", name="All collections").click()
@@ -110,9 +133,9 @@ def test_documents_are_tagged_moved_and_removed(server: Server, page: Page) -> N
     expect(dialog.get_by_text("coast", exact=True)).to_be_visible()
     page.keyboard.press("Tab")
     dialog.get_by_role("combobox", name="Collection").click()
-    page.get_by_role("option", name="Lights").click()
+    page.get_by_role("option", name="Beacons").click()
     dialog.get_by_role("button", name="Save").click()
-    expect(page.get_by_text(re.compile("^Lights · 1 passage"))).to_contain_text("coast")
+    expect(page.get_by_text(re.compile("^Beacons · 1 passage"))).to_contain_text("coast")
 
     page.get_by_role("button", name="Remove harbour.txt").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove the document").click()

@@ -45,6 +45,9 @@ def _draw_collections(workspace: Workspace) -> Collection | None:
         item = collections[key]
         return f"{item.name} ({count(item.documents, 'document')}{', private' if item.private else ''})"
 
+    # Set anew, or the browser goes on showing its name and number of documents as they were when chosen
+    shown = st.session_state.get("collection")
+    st.session_state["collection"] = shown if shown in collections else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         key = st.selectbox(
             "Collection", [None, *collections], format_func=label, key="collection", width="stretch"
