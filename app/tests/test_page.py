@@ -120,6 +120,7 @@ def test_documents_are_tagged_moved_and_removed(server: Server, page: Page) -> N
     expect(page.get_by_role("combobox", name="Collection")).to_have_value("Beacons (0 documents)")
 
     upload(page, {"reef.txt": HARBOUR.replace("harbour", "reef").encode()})
+    expect(page.get_by_text("Added reef.txt.")).to_be_visible()
     expect(page.get_by_role("combobox", name="Collection")).to_have_value("Beacons (1 document)")
     page.get_by_role("button", name="Remove reef.txt").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove the document").click()
@@ -361,6 +362,18 @@ def test_a_filter_asks_some_documents_only(server: Server, page: Page) -> None:
     expect(page.get_by_role("button", name="Asking 1 document")).to_be_visible()
     ask(page, "How far can the light of the lighthouse be seen?")
     expect(page.get_by_text("Not in these documents.")).to_be_visible()
+
+    # What was chosen is gone
+    page.get_by_role("link", name="Documents").click()
+    upload(page, {"reef.txt": LIGHTHOUSE.replace("lighthouse", "reef").encode()})
+    expect(page.get_by_text("Added reef.txt.")).to_be_visible()
+    page.get_by_role("button", name="Remove harbour.txt").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove the document").click()
+    expect(page.get_by_role("heading", name="2 documents")).to_be_visible()
+    page.get_by_role("link", name="Chat", exact=True).click()
+    expect(page.get_by_role("button", name="Asking all documents")).to_be_visible()
+    ask(page, "How far can the light of the lighthouse be seen?")
+    expect(page.get_by_text("which can be seen from eighteen miles away.").first).to_be_visible()
 
 
 def test_another_person_sees_neither_conversations_nor_private_documents(

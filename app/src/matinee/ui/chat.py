@@ -1,5 +1,7 @@
 """The chat: ask, read the answer, open what it cites, say what it is worth, ask again."""
 
+from collections.abc import Container
+
 import streamlit as st
 from streamlit.navigation.page import Page
 
@@ -116,13 +118,18 @@ def _draw_where(workspace: Workspace, documents: list[StoredDocument]) -> Where:
     if len(documents) < 2:
         return Where()
     collections = {item.id: item.name for item in workspace.collections() if item.documents}
-    chosen_collections = st.session_state.get("collections", [])
-    chosen_documents = st.session_state.get("documents", [])
+    chosen_collections = _still_there("collections", collections)
+    by_id = {
+        item.id: item.name
+        for item in documents
+        if not chosen_collections or item.collection_id in chosen_collections
+    }
+    chosen_documents = _still_there("documents", by_id)
     label = "all documents"
     if chosen_documents:
         label = count(len(chosen_documents), "document")
     elif chosen_collections:
-        label = ", ".join(collections.get(key, "") for key in chosen_collections)
+        label = ", ".join(collections[key] for key in chosen_collections)
     with st.popover(f"Asking {escape_markdown(label)}", icon=":material/filter_list:", type="tertiary"):
         picked_collections = st.multiselect(
             "Collections to ask",
@@ -132,11 +139,6 @@ def _draw_where(workspace: Workspace, documents: list[StoredDocument]) -> Where:
             key="collections",
             persist_state="session",
         )
-        by_id = {
-            item.id: item.name
-            for item in documents
-            if not picked_collections or item.collection_id in picked_collections
-        }
         picked_documents = st.multiselect(
             "Documents to ask",
             list(by_id),
@@ -146,6 +148,14 @@ def _draw_where(workspace: Workspace, documents: list[StoredDocument]) -> Where:
             persist_state="session",
         )
     return Where(tuple(picked_collections) or None, tuple(picked_documents) or None)
+
+
+def _still_there(key: str, ids: Container[int]) -> list[int]:
+    """Forget what was chosen and is no longer among the choices; returns the rest."""
+    chosen = [item for item in st.session_state.get(key, []) if item in ids]
+    if chosen != st.session_state.get(key, chosen):
+        st.session_state[key] = chosen
+    return chosen
 
 
 def _draw_message(
