@@ -4,6 +4,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 import docker
@@ -58,7 +59,11 @@ def build(client: docker.DockerClient, name: str, folder: str, base: str, extra:
 def prune(client: docker.DockerClient) -> None:
     """Remove what older sources were built to, unless a container still runs from it."""
     for name in (HOST, CLOUD):
-        client.images.prune(filters={"dangling": True, "label": f"{NAME_LABEL}={name}"})
+        try:
+            client.images.prune(filters={"dangling": True, "label": f"{NAME_LABEL}={name}"})
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:  # else somebody is at it: Docker does one at a time
+                raise
 
 
 def remove(client: docker.DockerClient, *names: str) -> None:

@@ -1,11 +1,14 @@
 """`python -m rehearsal`: what its commands leave behind, and what they say when they cannot."""
 
+import contextlib
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import docker
 import pytest
+from docker.errors import APIError
 
 from tests.local_aws import ROOT, Rehearsal, free_port, run_rehearsal
 from tests.rehearsal.host import DEBIAN, PATIENCE, wait_until
@@ -45,6 +48,27 @@ def test_up_again_mends_what_is_broken(rehearsal: Rehearsal, engine: docker.Dock
     assert again.returncode == 0, again.stderr
     assert engine.containers.get(f"{rehearsal.name}-dns").status == "running"
     assert rehearsal.boto("sts").get_caller_identity()["Account"] == "123456789012"
+
+
+def test_up_while_others_remove_old_images(rehearsal: Rehearsal) -> None:
+    done = threading.Event()
+
+    def prune() -> None:
+        client = docker.from_env()
+        while not done.is_set():
+            with contextlib.suppress(APIError):  # Docker does one at a time
+                client.images.prune(filters={"label": "matinee.rehearsal.image=none"})
+
+    others = [threading.Thread(target=prune) for _ in range(6)]
+    for other in others:
+        other.start()
+    try:
+        again = run_rehearsal("up", "--name", rehearsal.name)
+    finally:
+        done.set()
+        for other in others:
+            other.join()
+    assert again.returncode == 0, again.stderr
 
 
 def test_the_profile_is_all_an_aws_tool_needs(rehearsal: Rehearsal) -> None:
