@@ -310,6 +310,8 @@ def test_a_conversation_is_kept_found_renamed_exported_and_deleted(sample_server
     expect(page.get_by_role("link", name=WHY)).to_have_count(1)
     page.get_by_role("link", name=WHY).click()
     expect(page).to_have_url(address)
+    expect(page.get_by_role("heading", name=WHY, exact=True)).to_be_visible()
+    settled(page)
 
     page.get_by_role("button", name="Conversation", exact=True).click()
     page.get_by_role("textbox", name="Title").fill("The address")
