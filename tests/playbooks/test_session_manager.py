@@ -4,6 +4,7 @@ Each test goes on where the one before it ended. AWS's plugin and agent are stan
 """
 
 import json
+import re
 import subprocess
 import urllib.request
 from typing import Any
@@ -14,7 +15,7 @@ from botocore.exceptions import ClientError
 from tests.checkout import ACCOUNT, Checkout, words
 from tests.interrupt import holdings
 from tests.local_aws import Rehearsal
-from tests.permissions import small_app
+from tests.permissions import new_version, small_app
 
 BUCKET = f"ragstream-demo-files-{ACCOUNT}"
 SECRET = "sk-matinee-test-0123456789abcdef"
@@ -85,6 +86,16 @@ def test_a_show(rehearsal: Rehearsal, stage: Checkout) -> None:
     stage.passes("set-parameter.yml", "-e", "parameter=TOKEN")
     stage.passes("backup.yml")
     assert "Session Manager leads to" in stage.passes("doctor.yml").output
+
+
+def test_versions_and_data_come_and_go(stage: Checkout) -> None:
+    [before] = re.findall(r"serves version (\w+)", stage.passes("release.yml").output)  # as before
+    new_version(stage)
+    stage.passes("push.yml")
+    [after] = re.findall(r"serves version (\w+)", stage.passes("release.yml").output)
+    assert after != before
+    assert f"serves version {before} (in " in stage.passes("rollback.yml").output
+    assert "with the data of" in stage.passes("restore.yml").output
 
 
 def test_no_secret_goes_through_the_bucket(rehearsal: Rehearsal, stage: Checkout) -> None:
