@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from matinee.answer import Answer, Delta, Kind
 from matinee.errors import MatineeError
@@ -69,11 +70,15 @@ class Asking:
     def watch(self) -> Iterator[None]:
         """Yield after each change of `stage` or `text`, and now and then without one, until the end."""
         while not self._ended:
+            seen = (self.stage, self.text)
             yield
             begun = time.monotonic()
-            with self._changed:
-                self._changed.wait(LOOK_SECONDS)
+            with self._changed:  # what has changed while the last was drawn is not waited for
+                self._changed.wait_for(partial(self._is_past, seen), LOOK_SECONDS)
             time.sleep(max(0.0, BETWEEN_SECONDS - (time.monotonic() - begun)))
+
+    def _is_past(self, seen: tuple[str, str]) -> bool:
+        return self._ended or (self.stage, self.text) != seen
 
     def stop(self) -> None:
         """End it now and keep what came."""
