@@ -235,7 +235,7 @@ def start(data: Data) -> list[Row]:
     with sample_folder() as folder, sync_playwright() as playwright:
         for _ in range(STARTS):
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            page = browser.new_page(bypass_csp=True)  # for what looks at the page
+            page = browser.new_page(bypass_csp=True)  # which forbids wait_for_function
             begun = time.monotonic()
             with running(folder) as (url, _process):
                 health.append(time.monotonic() - begun)

@@ -105,6 +105,7 @@ def test_documents_are_tagged_moved_and_removed(server: Server, page: Page) -> N
     page.goto(f"{server.url}/documents")
     upload(page, {"harbour.txt": HARBOUR.encode(), "lighthouse.txt": LIGHTHOUSE.encode()})
     expect(page.get_by_text("Added harbour.txt, lighthouse.txt.")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Collection")).to_have_value("All collections")
     page.get_by_role("button", name="New collection").click()
     page.get_by_label("Name", exact=True).fill("Lights")
     page.get_by_role("button", name="Create").click()
@@ -124,6 +125,8 @@ def test_documents_are_tagged_moved_and_removed(server: Server, page: Page) -> N
     expect(page.get_by_role("combobox", name="Collection")).to_have_value("Beacons (1 document)")
     page.get_by_role("button", name="Remove reef.txt").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove the document").click()
+    expect(page.get_by_role("combobox", name="Collection")).to_have_value("Beacons (0 documents)")
+    settled(page)
 
     page.get_by_role("combobox", name="Collection").click()
     page.get_by_role("option", name="All collections").click()
@@ -142,6 +145,14 @@ def test_documents_are_tagged_moved_and_removed(server: Server, page: Page) -> N
     page.get_by_role("dialog").get_by_role("button", name="Remove the document").click()
     expect(page.get_by_role("heading", name="1 document")).to_be_visible()
     expect(page.get_by_role("link", name="harbour.txt")).to_have_count(0)
+    settled(page)
+
+    page.get_by_role("combobox", name="Collection").click()
+    page.get_by_role("option", name="Beacons").click()
+    page.get_by_role("button", name="Remove collection").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove the collection").click()
+    expect(page.get_by_role("combobox", name="Collection")).to_have_value("All collections")
+    expect(page.get_by_text("No documents yet.")).to_be_visible()
 
 
 def test_names_and_questions_are_shown_as_they_are(server: Server, page: Page) -> None:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from matinee.embedding import Embedder, EmbeddingError, Vector
 from matinee.passages import SAME_COSINE, Stretch, around, complete, same
 from matinee.rerank import Reranker, RerankError
-from matinee.stores.keyword import Exact, holds
+from matinee.stores.keyword import Exact, plain
 from matinee.stores.local import LocalStore
 from matinee.stores.truth import Passage, Scope
 
@@ -100,8 +100,9 @@ def fuse(dense: Mapping[int, float], keyword: Mapping[int, float]) -> dict[int, 
 
 def named_documents(question: str, names: Iterable[str]) -> set[str]:
     """Return those of the documents' names which stand in the question, with or without their endings."""
+    asked = plain(question)
     stems = {name: PurePath(name).stem for name in names}
-    return {name for name, stem in stems.items() if len(stem) >= SHORTEST_NAME and holds(question, stem)}
+    return {name for name, stem in stems.items() if len(stem) >= SHORTEST_NAME and plain(stem) in asked}
 
 
 def prefer(scores: Mapping[int, float], keys: Container[int]) -> dict[int, float]:

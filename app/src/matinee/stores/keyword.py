@@ -76,12 +76,12 @@ class WordSearch:
         within = scope if self._truth.count_passages(scope) < self._truth.count()[1] else None
         for phrase in QUOTED.findall(question):
             ids = [key for key, _ in self._scored(_phrase(phrase), HOLDING, within)]
-            literal = [key for key, item in self._truth.passages(ids).items() if holds(item.text, phrase)]
+            literal = [key for key, item in self._truth.passages(ids).items() if _holds(item.text, phrase)]
             if ids:  # where none has it word for word, those with an inflected word hold it
                 found.append(Exact(phrase.strip(), frozenset(literal or ids)))
         for pattern, most in _TERMS:
             for term in dict.fromkeys(pattern.findall(question)):
-                if any(holds(item.term, term) for item in found):
+                if any(_holds(item.term, term) for item in found):
                     continue
                 query = "SELECT rowid FROM passages_text WHERE passages_text MATCH ? LIMIT ?"
                 ids = [row[0] for row in self._truth.read(query, (_phrase(term), most + 1))]
@@ -131,6 +131,10 @@ def _any(words: Sequence[str]) -> str:
     return " OR ".join(map(_phrase, words))
 
 
-def holds(text: str, phrase: str) -> bool:
-    """Tell whether a text has a phrase word for word, whatever stands between the words."""
-    return f" {' '.join(_words(phrase))} " in f" {' '.join(_words(text))} "
+def _holds(text: str, phrase: str) -> bool:
+    return plain(phrase) in plain(text)
+
+
+def plain(text: str) -> str:
+    """Return a text's words alone, to look for one of them, or some in a row, in another such text."""
+    return f" {' '.join(_words(text))} "

@@ -131,7 +131,7 @@ def _draw_where(workspace: Workspace, documents: list[StoredDocument]) -> Where:
     elif chosen_collections:
         label = ", ".join(collections[key] for key in chosen_collections)
     with st.popover(f"Asking {escape_markdown(label)}", icon=":material/filter_list:", type="tertiary"):
-        picked_collections = st.multiselect(
+        st.multiselect(
             "Collections to ask",
             list(collections),
             format_func=lambda key: collections[key],
@@ -139,7 +139,7 @@ def _draw_where(workspace: Workspace, documents: list[StoredDocument]) -> Where:
             key="collections",
             persist_state="session",
         )
-        picked_documents = st.multiselect(
+        st.multiselect(
             "Documents to ask",
             list(by_id),
             format_func=lambda key: by_id[key],
@@ -147,13 +147,14 @@ def _draw_where(workspace: Workspace, documents: list[StoredDocument]) -> Where:
             key="documents",
             persist_state="session",
         )
-    return Where(tuple(picked_collections) or None, tuple(picked_documents) or None)
+    return Where(tuple(chosen_collections) or None, tuple(chosen_documents) or None)
 
 
 def _still_there(key: str, ids: Container[int]) -> list[int]:
     """Forget what was chosen and is no longer among the choices; returns the rest."""
-    chosen = [item for item in st.session_state.get(key, []) if item in ids]
-    if chosen != st.session_state.get(key, chosen):
+    before = st.session_state.get(key, [])
+    chosen = [item for item in before if item in ids]
+    if chosen != before:
         st.session_state[key] = chosen
     return chosen
 

@@ -14,6 +14,7 @@ from matinee.ui.text import count, escape_markdown
 from matinee.workspace import Workspace
 
 PER_PAGE = 40
+ALL = 0  # the id of no collection; None would show as nothing chosen
 
 
 def draw(workspace: Workspace, reader: Page) -> None:
@@ -39,22 +40,22 @@ def _draw_collections(workspace: Workspace) -> Collection | None:
     """Let the person choose a collection; None is all of them."""
     collections = {item.id: item for item in workspace.collections()}
 
-    def label(key: int | None) -> str:
-        if key is None:
+    def label(key: int) -> str:
+        if key == ALL:
             return "All collections"
         item = collections[key]
         return f"{item.name} ({count(item.documents, 'document')}{', private' if item.private else ''})"
 
     # Set anew, or the browser goes on showing its name and number of documents as they were when chosen
     shown = st.session_state.get("collection")
-    st.session_state["collection"] = shown if shown in collections else None
+    st.session_state["collection"] = shown if shown in collections else ALL
     with st.container(horizontal=True, vertical_alignment="bottom"):
         key = st.selectbox(
-            "Collection", [None, *collections], format_func=label, key="collection", width="stretch"
+            "Collection", [ALL, *collections], format_func=label, key="collection", width="stretch"
         )
         if st.button("New collection", icon=":material/create_new_folder:"):
             _add_collection(workspace)
-        chosen = collections.get(key) if key is not None else None
+        chosen = collections.get(key)
         if chosen and st.button("Rename collection", icon=":material/edit:"):
             _rename_collection(workspace, chosen)
         if (
@@ -203,7 +204,6 @@ def _remove_collection(workspace: Workspace, collection: Collection) -> None:
     with st.container(horizontal=True):
         if st.button("Remove the collection", type="primary"):
             workspace.remove_collection(collection.id)
-            st.session_state["collection"] = None
             st.rerun()
         if st.button("Keep it"):
             st.rerun()
