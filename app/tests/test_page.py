@@ -227,9 +227,10 @@ def test_an_answer_can_be_stopped_and_goes_on_when_the_page_is_reloaded(
         expect(page.get_by_text("word9 ")).to_be_visible()
 
         llmock.pace(0)
-        llmock.reply("It costs 4.33 USD a month [1].")
+        llmock.reply("An Elastic IP costs 3.65 USD a month [1].")
         page.get_by_role("button", name="Regenerate answer 1").click()
-        expect(page.get_by_text("4.33 USD")).to_be_visible()
+        expect(page.get_by_text("3.65 USD")).to_be_visible()
+        expect(page.get_by_role("link", name="[1]").first).to_be_visible()
         expect(page.get_by_text("word9 ")).to_have_count(0)
 
 
@@ -240,7 +241,7 @@ def test_an_answer_nobody_waits_for_any_more_stops_the_model(
     with serve(tmp_path / "data", **model_of(llmock)) as server:
         page.goto(server.url)
         page.get_by_role("button", name="Try the sample").click()
-        llmock.reply("It costs 4.33 USD a month [1].")
+        llmock.reply("An Elastic IP costs 3.65 USD a month [1].")
         ask(page, COST)
         answered(page)
         llmock.reset()

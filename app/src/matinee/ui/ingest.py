@@ -120,7 +120,10 @@ def ingest_of(person: str) -> Ingest:
 def draw(ingest: Ingest) -> None:
     """Draw the files on their way and what became of the others; at the end the page is drawn again."""
     active = ingest.active
-    st.fragment(_draw, run_every=LOOK_SECONDS if active else None)(ingest, active)
+    # Alone in its container: when the browser gets the whole page and this part of it in one go, it takes
+    # this part out and puts it over what stands in that place then
+    with st.container():
+        st.fragment(_draw, run_every=LOOK_SECONDS if active else None)(ingest, active)
 
 
 def _draw(ingest: Ingest, was_active: bool) -> None:
