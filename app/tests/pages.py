@@ -22,8 +22,11 @@ def upload(page: Page, files: dict[str, bytes]) -> None:
 
 
 def answered(page: Page, times: int = 1) -> None:
-    """Wait until this many questions are answered."""
-    expect(page.get_by_role("radiogroup", name="Feedback rating")).to_have_count(times)
+    """Wait until this many questions are answered, and what was on the page before is gone from it."""
+    ratings = page.get_by_role("radiogroup", name="Feedback rating")
+    expect(ratings).to_have_count(times)
+    settled(page)
+    expect(ratings).to_have_count(times)
 
 
 def settled(page: Page) -> None:
