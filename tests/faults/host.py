@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import socket
 import subprocess
 import tarfile
 import time
@@ -28,6 +29,10 @@ VERSION_LABEL = "org.opencontainers.image.revision"
 DRAIN = 5  # seconds
 HEALTH_TIMEOUT = 15  # on a machine with much else to do
 BLOB = "application/octet-stream"
+OPEN_WEBSOCKET = (
+    b"GET /_stcore/stream HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: bWF0aW5lZSBpcyB3ZWxsPw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
@@ -57,12 +62,13 @@ class Registry:
         )
         self._config = found.json()
 
-    def push(self, mode: str = "good", megabytes: int = 0) -> str:
+    def push(self, mode: str = "good", megabytes: int = 0, user: str = "") -> str:
         """Push a version that there never was before, and have `latest` be it.
 
         Args:
             mode: How it fails.
             megabytes: Size of a layer which only this version has.
+            user: Number of the user it runs as, if not the one of all others.
 
         Returns:
             Its name.
@@ -72,6 +78,8 @@ class Registry:
         kept = [line for line in config["config"]["Env"] if not line.startswith(("MODE=", "VERSION="))]
         config["config"]["Env"] = [*kept, f"MODE={mode}", f"VERSION={name}"]
         config["config"]["Labels"][VERSION_LABEL] = name
+        if user:
+            config["config"]["User"] = user
         if megabytes:
             layer = _layer(megabytes * 2**20)
             config["rootfs"]["diff_ids"].append(_digest(layer))
@@ -147,6 +155,14 @@ class Host:
     def install(self, file: Path, path: str) -> None:
         """Put a file on it."""
         subprocess.run(["docker", "cp", file, f"{self.container}:{path}"], check=True, capture_output=True)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have a page of the app open, as a browser has: its websocket stays."""
+        with socket.create_connection((self.address, 80)) as connection:
+            connection.sendall(OPEN_WEBSOCKET)
+            assert b" 101 " in connection.recv(1024)
+            yield
 
     def start(self, command: str) -> subprocess.Popen[str]:
         """Begin one of the launcher's commands."""
@@ -231,11 +247,12 @@ class Host:
         self.ec2.stop_instances(InstanceIds=[self.id])
         self.wait_power("stopped")
 
-    def wait_power(self, state: str) -> None:
+    def wait_power(self, state: str, seconds: float = 60) -> None:
         """Wait until the API calls it running or stopped."""
-        wait_until(lambda: self._power() == state, f"the host is {state}")
+        wait_until(lambda: self.power() == state, f"the host is {state}", seconds)
 
-    def _power(self) -> str:
+    def power(self) -> str:
+        """What the API calls it."""
         [reservation] = self.ec2.describe_instances(InstanceIds=[self.id])["Reservations"]
         return str(reservation["Instances"][0]["State"]["Name"])
 

@@ -4,6 +4,7 @@ The first line of each test's documentation is its line in the report.
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -102,6 +103,25 @@ def test_a_version_is_never_well(fault: str, host: Host, registry: Registry, vis
     code, said = host.ask("release")
     assert code == 4
     assert "is newer, but" in said
+
+
+def test_a_version_of_another_user_is_never_well(
+    host: Host, registry: Registry, good: str, visitor: Visitor
+) -> None:
+    """Release of another user's version that is never well; the launcher killed while checking it."""
+    owner = "stat --dereference --format %u /var/lib/matinee/data"
+    before = host.run(owner)
+    registry.push("sick", user="4321")
+    host.break_at("kill", "wait_healthy")
+    host.ask("release")
+    host.wait_broken()
+    assert host.run(owner) == "4321"
+    host.is_back()  # it has tried it once more by then
+    host.rests()
+    assert host.run(owner) == before
+    visitor.sees(good)
+    # Until it has its data back, the app cannot take any
+    assert {answer.trouble for answer in visitor.refused} <= {"507"}
 
 
 WELL_FOR_A_MOMENT = {
@@ -265,6 +285,18 @@ def test_ssm_gives_nothing(
     assert not visitor.refused
 
 
+def test_a_rollback_needs_neither_the_registry_nor_ssm(
+    rehearsal: Rehearsal, host: Host, registry: Registry, good: str, visitor: Visitor
+) -> None:
+    """Rollback to a version by its name while neither ECR nor SSM answers."""
+    registry.push()
+    host.does("release")
+    with local_aws.api_down(rehearsal):
+        host.does(f"rollback --version {good}")
+    visitor.sees(good)
+    assert not visitor.refused
+
+
 # The machine
 
 
@@ -349,6 +381,31 @@ def test_nginx_is_killed(host: Host, good: str, visitor: Visitor) -> None:
     """All of nginx killed."""
     host.run("systemctl kill --signal KILL nginx")
     visitor.sees(good)
+
+
+def test_the_launcher_is_killed_while_the_data_are_copied(host: Host, good: str, visitor: Visitor) -> None:
+    """Launcher killed while it copies the data for a backup, for which the app stands still."""
+    host.break_at("kill", "copy")
+    host.ask("backup --bucket none")
+    host.wait_broken()
+    host.is_back()
+    visitor.sees(good)
+    host.waits_for("! ls -d /var/lib/matinee/copy-*")
+    assert not visitor.refused
+
+
+def test_the_show_ends_when_everybody_has_left(host: Host, good: str) -> None:
+    """The time of the show is over: the machine stops by itself, but not under a visitor."""
+    with host.watched():
+        host.does("show --hours 0 --idle-minutes 0.5")
+        time.sleep(70)  # longer than anybody counts who has left
+        assert host.power() == "running"
+        assert host.status()["version"] == good
+    host.wait_power("stopped", seconds=120)
+    host.power_on()
+    with Visitor(host.address) as visitor:
+        visitor.sees(good)
+    assert "the time of the show is over" in host.state()["history"][-1]["reason"]
 
 
 @pytest.mark.parametrize("clock", ["+1d", "-1d"])

@@ -43,13 +43,17 @@ def agreed(
 def test_the_show_is_over_when_its_time_is_or_when_nobody_has_watched(
     agreement: dict[str, Any], watched: bool, over: bool
 ) -> None:
-    assert agreed(**agreement).is_over(watched) is over
+    shown = agreed(**agreement)
+    if watched:
+        shown.seen()
+    assert shown.is_over() is over
 
 
 def test_a_visitor_makes_it_last() -> None:
     agreement = agreed(ends_in=-1, idle_minutes=30, alone=HOUR)
-    assert not agreement.is_over(watched=True)
-    assert not agreement.is_over(watched=False)  # has just been here
+    assert agreement.is_over()
+    agreement.seen()
+    assert not agreement.is_over()
 
 
 def test_what_is_said_is_why() -> None:
@@ -75,7 +79,7 @@ def test_it_is_remembered_until_the_next_boot(config: Config) -> None:
     agreement.save(config)
     loaded = Show.load(config)
     assert dataclasses.replace(loaded, watched=agreement.watched) == agreement
-    assert not loaded.is_over(watched=False)  # who watched while the launcher started anew is not known
+    assert not loaded.is_over()  # who watched while the launcher started anew is not known
     config.show_file.write_text("{")
     assert Show.load(config).ends is None
 
@@ -101,8 +105,8 @@ def test_a_wrong_clock_on_the_wall_changes_nothing(
 
     monkeypatch.setattr(show, "datetime", Clock)
     monkeypatch.setattr(time, "time", wrong.timestamp)
-    assert not agreement.is_over(watched=False)
-    assert not Show.load(config).is_over(watched=False)
-    assert agreed(ends_in=-1, alone=HOUR).is_over(watched=False)
+    assert not agreement.is_over()
+    assert not Show.load(config).is_over()
+    assert agreed(ends_in=-1, alone=HOUR).is_over()
     stops_at = datetime.fromisoformat(agreement.described()["stops_at"])
     assert stops_at - wrong <= timedelta(hours=1)

@@ -1,6 +1,7 @@
 """A domain, as a user gives the stage one: its record, its certificate, and HTTPS that strangers trust."""
 
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 
@@ -93,6 +94,39 @@ def test_status_says_where_the_domain_leads(rehearsal: Rehearsal, stage: Checkou
     assert f"dns: {DOMAIN} leads to {address['PublicIp']}\n" in output
     assert "certificate: holds" in output
     assert "health: healthy" in output
+
+
+def serial(rehearsal: Rehearsal) -> str:
+    """Return the serial number of the certificate which visitors are shown."""
+    [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
+    shown = ssl.get_server_certificate((address["PublicIp"], 443))
+    return subprocess.run(
+        ["openssl", "x509", "-noout", "-serial"], input=shown, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_start_renews_a_certificate_that_is_due(rehearsal: Rehearsal, stage: Checkout) -> None:
+    before = serial(rehearsal)
+    stage.passes("demo-start.yml")
+    assert serial(rehearsal) == before
+    due = f"sed -i '1i renew_before_expiry = 40000 days' /etc/letsencrypt/renewal/{DOMAIN}.conf"
+    [reservation] = rehearsal.boto("ec2").describe_instances()["Reservations"]
+    host = f"{rehearsal.name}-{reservation['Instances'][0]['InstanceId']}"
+    subprocess.run(["docker", "exec", host, "sh", "-c", due], check=True)
+    stage.passes("demo-stop.yml")
+    stage.passes("demo-start.yml")
+    assert serial(rehearsal) != before
+    assert visit(rehearsal, f"https://{DOMAIN}/")[0] == 200
+
+
+def test_a_domain_that_leads_elsewhere_leaves_plain_http(rehearsal: Rehearsal, stage: Checkout) -> None:
+    stage.settings(app_domain="demo.elsewhere.example")
+    stage.passes("playbooks/configure.yml")
+    started = stage.play("demo-start.yml")
+    assert started.status != 0
+    assert "there is no certificate for demo.elsewhere.example" in words(started.output)
+    [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
+    assert visit(rehearsal, f"http://{address['PublicIp']}/")[0] == 200
 
 
 def test_another_domain_takes_the_place_of_the_first(rehearsal: Rehearsal, stage: Checkout) -> None:

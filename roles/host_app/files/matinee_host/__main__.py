@@ -24,6 +24,7 @@ Secrets are only ever in this process, in a file on tmpfs while the container st
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
@@ -38,10 +39,9 @@ import docker
 from docker.errors import DockerException
 from requests import RequestException
 
-from matinee_host import engine
+from matinee_host import engine, proxy
 from matinee_host.control import Request, ask
 from matinee_host.model import Config, ExitCode, LaunchError, load_config, log, read_state
-from matinee_host.proxy import Proxy, connections
 from matinee_host.show import Show
 from matinee_host.status import read_status
 from matinee_host.supervisor import Supervisor
@@ -85,12 +85,12 @@ def status(config: Config) -> dict[str, Any]:
 
 
 def visitors(config: Config) -> int:
-    """How many connections to the app are open."""
-    try:
-        container = docker.from_env(timeout=10).containers.get(Proxy(config).serving())
-        return connections(engine.address_of(container), config.port)
-    except (DockerException, RequestException, OSError):  # it has just ended
-        return 0
+    """How many connections visitors have open."""
+    address = ""
+    with contextlib.suppress(DockerException, RequestException, OSError):  # it has just ended
+        container = docker.from_env(timeout=10).containers.get(proxy.Proxy(config).serving())
+        address = engine.address_of(container)
+    return proxy.visitors(config, address)
 
 
 def command(config: Config, options: argparse.Namespace) -> ExitCode:

@@ -1,7 +1,6 @@
 """Copies of the app's data in an S3 bucket."""
 
 import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ def back_up(config: Config, stage: Stage, bucket: str) -> dict[str, Any]:
     needed = 2 * data.size_of(data.data_folder(config.data_directory))
     with data.scratch(Path(config.state_directory), needed) as scratch:
         with stage.standstill() as folder:
-            subprocess.run(["/usr/bin/cp", "--archive", folder, scratch / "data"], check=True)
+            data.copy(folder, scratch / "data")
         archive = scratch / "archive"
         data.pack(scratch / "data", archive)
         name, digest = f"{PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{version}{SUFFIX}", data.checksum(archive)

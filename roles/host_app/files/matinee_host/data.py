@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import subprocess
 import tarfile
 import tempfile
 import zlib
@@ -78,15 +79,25 @@ def scratch(parent: Path, needed: int) -> Iterator[Path]:
     Raises:
         LaunchError: There is no room.
     """
+    remove_scratch(parent)
     free = shutil.disk_usage(parent).free
     if needed > free:
         raise LaunchError(
             f"The disk has {free / 2**20:.0f} MB left, and a copy of the data needs {needed / 2**20:.0f} MB."
         )
-    for left in parent.glob(f"{SCRATCH}*"):  # by a crash
-        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=parent) as folder:
         yield Path(folder)
+
+
+def remove_scratch(parent: Path) -> None:
+    """Remove the copies which a crash has left."""
+    for left in parent.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def copy(folder: Path, target: Path) -> None:
+    """Copy a folder as it is, to where nothing is yet."""
+    subprocess.run(["/usr/bin/cp", "--archive", folder, target], check=True)
 
 
 def pack(folder: Path, archive: Path) -> None:

@@ -132,8 +132,16 @@ def container_uid(config: Config, engine: docker.DockerClient, image: Image) -> 
             remove=True,
         )
         return int(answer)
-    except (APIError, ContainerError, ValueError) as error:
+    except APIError as error:
+        raise _start_error(error) from error
+    except (ContainerError, ValueError) as error:
         raise ImageError(f"The image does not say who its user {user!r} is: {error}") from error
+
+
+def _start_error(error: APIError) -> LaunchError:
+    """What Docker calls the caller's fault is the image's; what it calls its own may pass."""
+    kind = ImageError if error.is_client_error() else LaunchError
+    return kind(f"Docker cannot start the image: {error.explanation}")
 
 
 def environment_text(parameters: Mapping[str, str]) -> str:
@@ -220,10 +228,21 @@ def start_container(config: Config, engine: docker.DockerClient, release: Releas
         container.start()
         container.reload()
     except APIError as error:
-        # What Docker calls the caller's fault is the image's; what it calls its own may pass
-        kind = ImageError if error.is_client_error() else LaunchError
-        raise kind(f"Docker cannot start the image: {error.explanation}") from error
+        raise _start_error(error) from error
     return container
+
+
+def running_as(container: Container) -> int | None:
+    """The number of the user a container runs as; None when it has ended.
+
+    Source: Linux, proc_pid_status(5).
+    """
+    container.reload()
+    try:
+        status = Path(f"/proc/{container.attrs['State']['Pid']}/status").read_text()
+    except OSError:
+        return None
+    return int(status.partition("\nUid:")[2].split()[0])
 
 
 def address_of(container: Container) -> str:

@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from matinee_host.model import Config, LaunchError, replace_file
@@ -16,6 +17,7 @@ NONE = "none"
 LIVE_TIMEOUT = 15  # seconds the proxy has to take a new configuration
 SIGNAL_AGAIN = 1  # seconds after which it is told again: while it starts, a signal can be lost
 ESTABLISHED = "01"
+VISITED = ("0050", "01BB")  # ports 80 and 443
 
 
 class Proxy:
@@ -87,12 +89,38 @@ class Proxy:
             connection.close()
 
 
-def connections(address: str, port: int) -> int:
-    """How many connections are open to a container.
+def visitors(config: Config, address: str) -> int:
+    """How many connections visitors have open; to the app, if one stays open while a page of it is shown.
+
+    Args:
+        config: The host's configuration.
+        address: Of the container that serves; "" when none does.
+    """
+    if address and config.websocket_path:
+        return connections(config, address)
+    return sum(local.rpartition(":")[2] in VISITED for local, _ in _established())
+
+
+def connections(config: Config, address: str) -> int:
+    """How many connections visitors have open to a container, by way of nginx."""
+    remotes = [remote for _, remote in _established()]
+    # Each of this host's own questions to nginx has one to the container, too
+    own = remotes.count(_hexadecimal(config.proxy_front))
+    return max(0, remotes.count(_hexadecimal(f"{address}:{config.port}")) - own)
+
+
+def _established() -> Iterator[tuple[str, str]]:
+    """Give both ends of every open connection, in hexadecimal.
 
     Source: Linux, Documentation/networking/proc_net_tcp.rst.
     """
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, *_ = line.split()
+        if state == ESTABLISHED:
+            yield local, remote
+
+
+def _hexadecimal(end: str) -> str:
+    address, _, port = end.partition(":")
     [number] = struct.unpack("=I", socket.inet_aton(address))
-    remote = f"{number:08X}:{port:04X}"
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return sum(fields[2] == remote and fields[3] == ESTABLISHED for fields in map(str.split, lines))
+    return f"{number:08X}:{int(port):04X}"

@@ -57,14 +57,12 @@ class Show:
             even_if_watched=self.even_if_watched if even_if_watched is None else even_if_watched,
         )
 
-    def is_over(self, watched: bool) -> bool:
-        """Whether the machine is to stop.
+    def seen(self) -> None:
+        """Somebody is here now."""
+        self.watched = uptime()
 
-        Args:
-            watched: Whether a visitor is there now.
-        """
-        if watched:
-            self.watched = uptime()
+    def is_over(self) -> bool:
+        """Whether the machine is to stop."""
         alone = uptime() - self.watched
         if self.ends is not None and uptime() >= self.ends and (self.even_if_watched or alone >= LATELY):
             return True

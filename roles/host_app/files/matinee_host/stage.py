@@ -15,7 +15,7 @@ from requests import RequestException
 from matinee_host import data, engine
 from matinee_host.background import in_background
 from matinee_host.model import Config, ImageError, LaunchError, Release, replace_file
-from matinee_host.proxy import Proxy, connections
+from matinee_host.proxy import Proxy, connections, visitors
 
 TRIAL = 60  # seconds in which a new version that is not well gives way to the last good one
 RELOAD_GRACE = 2  # seconds in which nginx's old workers may still take a visitor
@@ -140,7 +140,8 @@ class Stage:
         folder = other_data or in_use
         step("starting")
         uid = engine.container_uid(self.config, self.client, self.client.images.get(release.image))
-        owner = folder.stat().st_uid
+        # Not whose the folder is: a trial that was cut short may have given it away
+        owner = engine.running_as(before.container) if before else None
         try:
             data.give(folder, uid)
             engine.write_environment(file, parameters, uid)
@@ -171,7 +172,8 @@ class Stage:
                 self._take_off(container, before)
             if data.data_folder(link) != in_use:
                 data.use_folder(link, in_use)
-            data.give(folder, owner)
+            if owner is not None:
+                data.give(in_use, owner)
             raise
         finally:
             file.unlink(missing_ok=True)  # the container has read it
@@ -181,14 +183,14 @@ class Stage:
     def look_after_leaving(self) -> None:
         """Stop the containers that nobody is connected to any more, or that have had their time."""
         for leaving in list(self.leaving):
-            now = time.monotonic()
-            if now > leaving.deadline or (now > leaving.not_before and not self._visitors(leaving.address)):
+            now, left = time.monotonic(), not connections(self.config, leaving.address)
+            if now > leaving.deadline or (now > leaving.not_before and left):
                 self.leaving.remove(leaving)
                 self._remove(leaving.container)
 
     def visitors(self) -> int:
-        """How many connections to what serves are open."""
-        return self._visitors(self.serving.address) if self.serving else 0
+        """How many connections visitors have open."""
+        return visitors(self.config, self.serving.address if self.serving else "")
 
     def drop(self) -> None:
         """Lead visitors to the holding page; remove what served."""
@@ -242,7 +244,8 @@ class Stage:
         if self.proxy.serving() == container.id:
             if before:
                 self._remember(before)
-                self.proxy.lead_to(before.address, str(before.container.id))
+                with contextlib.suppress(LaunchError):  # where nginx does not run, it reads its file later
+                    self.proxy.lead_to(before.address, str(before.container.id))
             else:
                 self.proxy.hold()
         engine.remove_container(self.client, str(container.id))
@@ -260,9 +263,6 @@ class Stage:
         serving.reload()
         if serving.name != self.config.container:
             serving.rename(self.config.container)
-
-    def _visitors(self, address: str) -> int:
-        return connections(address, self.config.port)
 
     def _remove(self, container: Container) -> None:
         """Have a container end in its own time."""

@@ -86,6 +86,7 @@ class Supervisor:
                 self.start()
             elif serving.way != self.stage.way():
                 self.start(lambda: self.serve_otherwise(serving.release))
+            self.show.seen()  # whoever has started it waits for this
             while not self.reload:
                 self.tick()
                 self.tidy_up()
@@ -123,6 +124,7 @@ class Supervisor:
                 error = launch_error(raised)
                 tail = error.container_log or self.status.log
                 reply = {"exit_code": error.exit_code, "reason": str(error), "log": tail}
+            self.show.seen()
             answer(connection, reply)
 
     def release(self, request: Request) -> dict[str, Any]:
@@ -179,6 +181,9 @@ class Supervisor:
         """The release to go back to, on this host."""
         cloud = Cloud(self.config.region)
         if version:
+            for good in self.state.good:  # the registry may have let go of it
+                if good.version[:12] == version[:12] and engine.has_image(self.client, good.image):
+                    return good
             digest = cloud.digest_of(self.config.repository, version[:12])  # tags have twelve of its digits
             if digest is None:
                 known = ", ".join(good.version for good in self.state.good)
@@ -425,10 +430,12 @@ class Supervisor:
 
     # What happens by itself
 
-    def tick(self) -> None:
-        """Look after what serves, what leaves, and the clock."""
+    def tick(self, busy: bool = False) -> None:
+        """Look after what serves, what leaves, and, unless something is under way, the clock."""
         self.stage.look_after_leaving()
-        if self.show.is_over(watched=self.stage.visitors() > 0):
+        if self.stage.visitors():
+            self.show.seen()
+        if not busy and self.show.is_over():
             self.power_off()
         if serving := self.stage.serving:
             self.watch(serving)
@@ -506,6 +513,7 @@ class Supervisor:
                 self.tidy_at = time.monotonic() + TIDY_AGAIN
                 return
             self.prune(serving.release.image.partition("@")[0])
+            data.remove_scratch(Path(self.config.state_directory))
             data.remove_unused(self.config.data_directory, engine.mounts_of(serving.container))
 
     def prune(self, repository: str) -> None:
@@ -522,7 +530,7 @@ class Supervisor:
         """
         future, patience_ends = in_background(work), time.monotonic() + PATIENCE
         while not wait([future], timeout=0.1).done:
-            self.tick()
+            self.tick(busy=True)
             if impatient and self.stage.serving is None and time.monotonic() > patience_ends:
                 self.serve_good("The newest version is on its way.")
                 patience_ends += engine.PULL_TIMEOUT
