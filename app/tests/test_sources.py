@@ -10,10 +10,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
 import pytest
+from botocore.exceptions import IncompleteReadError
+from botocore.response import StreamingBody
 from conftest import OpenEngine, ask, free_port
 from files import HARBOUR, LIGHTHOUSE, pdf
 from moto.server import ThreadedMotoServer
@@ -76,6 +79,27 @@ def test_a_bad_file_is_logged_and_does_not_stop_the_others(
     assert "a-bad.pdf is damaged or cut short" in caplog.text
 
 
+def test_a_file_that_cannot_be_opened_or_read_by_any_loader_does_not_stop_the_others(
+    folder: Path, open_engine: OpenEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a-secret.txt").write_text("for root alone")
+    (folder / "b-long.csv").write_text(f"place;what it is\nLindow;{'a harbour ' * 100}")
+    open_file = Path.open
+
+    def refuse(path: Path, *args: Any) -> Any:
+        if path.name == "a-secret.txt":  # whoever runs the tests, root included
+            raise PermissionError(13, "Permission denied")
+        return open_file(path, *args)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("matinee.documents.tables.MAX_CHARACTERS", 500)  # csv.Error for a longer cell
+    engine = open_engine(MATINEE_DOCUMENTS=str(folder))
+    assert names(engine) == {"coast/harbour.pdf", "lighthouse.txt"}
+    assert engine.health()["source"] == "2 files could not be read; the log says why"
+    assert "a-secret.txt cannot be read (Permission denied)" in caplog.text
+    assert "b-long.csv could not be taken in" in caplog.text
+
+
 def test_a_folder_that_is_not_there_is_named(open_engine: OpenEngine) -> None:
     with pytest.raises(SourceError, match="MATINEE_DOCUMENTS: there is no folder or file /nowhere"):
         open_engine(MATINEE_DOCUMENTS="/nowhere")
@@ -118,6 +142,30 @@ def test_an_s3_prefix_is_taken_in(open_engine: OpenEngine) -> None:
     engine = open_engine(MATINEE_DOCUMENTS="s3://library/demo/")
     assert names(engine) == {"coast/harbour.pdf"}
     assert "1911" in ask(engine.workspace("visitor"), QUESTION).text
+
+
+@pytest.mark.usefixtures("s3")
+def test_an_object_that_never_comes_whole_does_not_stop_the_others(
+    open_engine: OpenEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = boto3.client("s3")
+    place = {"LocationConstraint": "eu-central-1"}
+    client.create_bucket(Bucket="harbours", CreateBucketConfiguration=place)
+    client.put_object(Bucket="harbours", Key="a-cut.txt", Body=HARBOUR.encode())
+    client.put_object(Bucket="harbours", Key="lighthouse.txt", Body=LIGHTHOUSE.encode())
+    read = StreamingBody.read
+
+    def cut(body: StreamingBody, amt: int | None = None) -> bytes:
+        data: bytes = read(body, amt)
+        if data == HARBOUR.encode():
+            raise IncompleteReadError(actual_bytes=1, expected_bytes=len(data))
+        return data
+
+    monkeypatch.setattr(StreamingBody, "read", cut)
+    engine = open_engine(MATINEE_DOCUMENTS="s3://harbours/")
+    assert names(engine) == {"lighthouse.txt"}
+    assert engine.health()["source"] == "1 file could not be read; the log says why"
+    assert "s3://harbours/a-cut.txt cannot be fetched: Max Retries Exceeded" in caplog.text
 
 
 @pytest.mark.usefixtures("s3")
@@ -306,6 +354,24 @@ def test_an_index_taken_in_half_is_completed_at_the_next_start(index: Path, open
     engine.close()
     engine = open_engine(MATINEE_DOCUMENTS=str(index))
     assert names(engine) == {"coast/harbour.pdf", "lighthouse.txt"}
+
+
+def test_an_index_is_taken_in_but_for_names_that_are_taken_until_they_are_free(
+    index: Path, open_engine: OpenEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = open_engine()
+    engine.add("lighthouse.txt", b"What somebody wrote about another lighthouse.")
+    engine.close()
+    engine = open_engine(MATINEE_DOCUMENTS=str(index))
+    assert names(engine) == {"coast/harbour.pdf", "lighthouse.txt"}
+    assert engine.health()["source"] == "1 file could not be read; the log says why"
+    assert "coast.matinee was taken in without lighthouse.txt: " in caplog.text
+    workspace = engine.workspace("visitor")
+    workspace.remove(next(item.id for item in workspace.documents() if item.origin is None))
+    engine.close()
+    engine = open_engine(MATINEE_DOCUMENTS=str(index))
+    assert names(engine) == {"coast/harbour.pdf", "lighthouse.txt"}
+    assert engine.health()["source"] == "ready"
 
 
 def test_a_renamed_file_is_there_under_its_new_name(folder: Path, open_engine: OpenEngine) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from matinee.documents import Document, Kind, Span
 from matinee.errors import MatineeError
 from matinee.stores.local import LocalStore
-from matinee.stores.truth import DEFAULT_COLLECTION, Origin, Truth
+from matinee.stores.truth import DEFAULT_COLLECTION, NameTakenError, Origin, Truth
 
 SUFFIX = ".matinee"
 FORMAT = "matinee-index-1"
@@ -92,7 +92,8 @@ def install(
         stopped: is asked before each document whether to leave the rest for another time.
 
     Raises:
-        PrebuiltError: if it is damaged, not what its hashes say, or of another format.
+        PrebuiltError: if it is damaged, not what its hashes say, or of another format, or, when all others
+            are taken in, if documents of some names came from elsewhere.
     """
     name = origin.url.rpartition("/")[2]
     if pin and _sha256(file) != pin.lower():
@@ -130,6 +131,7 @@ def _install(
         if url not in urls:
             store.remove(document_id)
     row = 0
+    names_taken = []
     for entry in entries:
         if stopped():
             return
@@ -145,17 +147,26 @@ def _install(
             tuple(entry["page_names"]),
             tuple(entry["notices"]),
         )
-        store.add(
-            DEFAULT_COLLECTION,
-            document,
-            entry["sha256"],
-            data,
-            spans,
-            vectors[row : row + len(spans)] if same_model else None,
-            entry["tags"],
-            Origin(f"{origin.url}#{document.name}", origin.mark),
-        )
+        try:
+            store.add(
+                DEFAULT_COLLECTION,
+                document,
+                entry["sha256"],
+                data,
+                spans,
+                vectors[row : row + len(spans)] if same_model else None,
+                entry["tags"],
+                Origin(f"{origin.url}#{document.name}", origin.mark),
+            )
+        except NameTakenError:
+            names_taken.append(document.name)
         row += len(spans)
+    if names_taken:  # not noted as taken in, so that the next start tries these again
+        name = origin.url.rpartition("/")[2]
+        raise PrebuiltError(
+            f"{name} was taken in without {', '.join(names_taken)}: there are documents of such names from "
+            "elsewhere. Remove those and start again."
+        )
     store.truth.set_taken(origin)
     logger.info("Took in %d documents of %s.", len(entries), origin.url)
 

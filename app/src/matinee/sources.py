@@ -110,6 +110,9 @@ class Source:
             except MatineeError as error:
                 failed += 1
                 logger.warning("%s", error)
+            except Exception:  # a file nobody thought of
+                failed += 1
+                logger.exception("%s could not be taken in.", item.name)
         return failed
 
     @property
@@ -177,17 +180,23 @@ def _is_wanted(name: str) -> bool:
 
 
 def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read ({error.strerror}). Let the user this runs as read it."
+        ) from None
 
 
 @contextmanager
 def _download(client: "BaseClient", bucket: str, key: str) -> Iterator[BinaryIO]:
     from botocore.exceptions import BotoCoreError, ClientError
+    from s3transfer.exceptions import RetriesExceededError
 
     with tempfile.TemporaryFile() as file:
         try:
             client.download_fileobj(bucket, key, file)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, RetriesExceededError) as error:
             raise SourceError(f"s3://{bucket}/{key} cannot be fetched: {error}.") from None
         file.seek(0)
         yield file
