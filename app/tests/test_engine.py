@@ -84,6 +84,22 @@ def test_the_same_file_twice_is_there_once(workspace: Workspace) -> None:
     assert [document.name for document in workspace.documents()] == ["coast.pdf"]
 
 
+def test_what_a_file_held_before_is_gone_though_its_new_content_is_there_under_another_name(
+    workspace: Workspace,
+) -> None:
+    workspace.add("harbour.txt", HARBOUR.encode())
+    newer = HARBOUR.replace("1874", "1911").encode()
+    workspace.add("harbour-2026.txt", newer)
+    added = workspace.add("harbour.txt", newer)
+    assert (added.outcome, added.name) == (Outcome.REPLACED, "harbour.txt")
+    assert {document.name for document in workspace.documents()} == {"harbour.txt", "harbour-2026.txt"}
+    answer = ask(workspace, "When was the harbour dredged?")
+    assert "1911" in answer.text
+    assert all("1874" not in citation.passage.text for citation in answer.citations)
+    again = workspace.add("harbour.txt", newer)
+    assert (again.outcome, again.name) == (Outcome.THERE, "harbour.txt")
+
+
 def test_a_removed_document_is_found_no_more(workspace: Workspace) -> None:
     wait_for_index(workspace.engine.health)
     workspace.add("harbour.md", f"# Harbour\n\n{HARBOUR}".encode())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import boto3
 import numpy as np
@@ -379,6 +380,36 @@ def test_a_renamed_file_is_there_under_its_new_name(folder: Path, open_engine: O
     engine.close()
     (folder / "lighthouse.txt").rename(folder / "tower.txt")
     assert names(open_engine(MATINEE_DOCUMENTS=str(folder))) == {"coast/harbour.pdf", "tower.txt"}
+
+
+def test_a_file_that_was_only_touched_is_read_once_more_and_then_left(
+    folder: Path, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names(engine := open_engine(MATINEE_DOCUMENTS=str(folder)))
+    engine.close()
+    os.utime(folder / "lighthouse.txt", (0, 0))
+    read: list[str] = []
+
+    def watched(path: Path) -> BinaryIO:
+        read.append(path.name)
+        return path.open("rb")
+
+    monkeypatch.setattr("matinee.sources._open", watched)
+    for _ in range(2):
+        names(engine := open_engine(MATINEE_DOCUMENTS=str(folder)))
+        engine.close()
+    assert read == ["lighthouse.txt"]
+
+
+def test_a_changed_file_takes_its_own_place_when_the_source_has_become_the_folder_it_is_in(
+    folder: Path, open_engine: OpenEngine
+) -> None:
+    names(engine := open_engine(MATINEE_DOCUMENTS=str(folder)))
+    engine.close()
+    (folder / "coast" / "harbour.pdf").write_bytes(pdf(HARBOUR.replace("1874", "1911")))
+    engine = open_engine(MATINEE_DOCUMENTS=str(folder / "coast"))
+    assert names(engine) == {"harbour.pdf", "lighthouse.txt"}
+    assert "1911" in ask(engine.workspace("visitor"), QUESTION).text
 
 
 def test_an_upload_is_not_replaced_by_a_file_of_the_source_with_its_name(

@@ -13,7 +13,7 @@ from importlib import resources
 import numpy as np
 
 from matinee.answer import Answerer
-from matinee.documents import DocumentError, load, split
+from matinee.documents import DocumentError, load, safe_name, split
 from matinee.embedding import open_embedder
 from matinee.llm import Chain
 from matinee.rerank import open_reranker
@@ -104,7 +104,7 @@ class Engine:
         sha256 = hashlib.sha256(data).hexdigest()
         progress("Waiting its turn", 0.0)
         with self._ingesting:
-            there = self.truth.find(collection_id, sha256)
+            there = self.truth.find(collection_id, shown or safe_name(name), sha256, origin)
             if there is not None:
                 return Added(there, Outcome.THERE)
             progress("Reading", 0.0)

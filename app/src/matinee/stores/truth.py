@@ -32,6 +32,17 @@ DOCUMENT = (
     " FROM documents d JOIN collections c ON c.id = d.collection_id"
 )
 
+# Named parameters :collection, :name, :sha256, :origin and :mark
+THERE = (
+    "SELECT name FROM documents WHERE collection_id = :collection AND sha256 = :sha256 AND NOT EXISTS"
+    " (SELECT 1 FROM documents WHERE collection_id = :collection AND (name = :name OR origin = :origin)"
+    " AND sha256 <> :sha256) ORDER BY name <> :name"
+)
+SET_MARK = (
+    "UPDATE documents SET origin_mark = :mark WHERE collection_id = :collection AND sha256 = :sha256"
+    " AND origin = :origin AND origin_mark IS NOT :mark"
+)
+
 
 class TruthError(MatineeError):
     """The data folder cannot be used by this version."""
@@ -209,11 +220,16 @@ class Truth:
 
     # Documents
 
-    def find(self, collection_id: int, sha256: str) -> str | None:
-        """Return the name of the document with this content in a collection, if it is there."""
-        rows = self.read(
-            "SELECT name FROM documents WHERE collection_id = ? AND sha256 = ?", (collection_id, sha256)
-        )
+    def find(self, collection_id: int, name: str, sha256: str, origin: Origin | None = None) -> str | None:
+        """Return the name of the document with this content in a collection, and note the origin's mark.
+
+        None if it is not there, or something else is there of this name or origin, which it has to replace.
+        """
+        place = _place(collection_id, name, sha256, origin)
+        rows = self.read(THERE, place)
+        if rows and origin:
+            with self.transaction() as connection:
+                connection.execute(SET_MARK, place)
         return rows[0][0] if rows else None
 
     def add(
@@ -228,6 +244,8 @@ class Truth:
         origin: Origin | None = None,
     ) -> Outcome:
         """Store a document with its file and passages, in place of one of the same name and origin.
+
+        Content that is in the collection already is not stored again, unless it takes such a place.
 
         Args:
             collection_id: where it goes.
@@ -245,13 +263,9 @@ class Truth:
         """
         url, mark = (origin.url, origin.mark) if origin else (None, None)
         with self._finding_changes() as connection:
-            same = connection.execute(
-                "SELECT id FROM documents WHERE collection_id = ? AND sha256 = ?", (collection_id, sha256)
-            ).fetchone()
-            if same:
-                connection.execute(
-                    "UPDATE documents SET origin_mark = ? WHERE id = ? AND origin = ?", (mark, same[0], url)
-                )
+            place = _place(collection_id, document.name, sha256, origin)
+            if connection.execute(THERE, place).fetchone():
+                connection.execute(SET_MARK, place)
                 return Outcome.THERE
             connection.execute("INSERT INTO files VALUES (?, ?) ON CONFLICT DO NOTHING", (sha256, data))
             before = connection.execute(
@@ -265,6 +279,10 @@ class Truth:
                 )
             if before:
                 connection.execute("DELETE FROM passages WHERE document_id = ?", before[:1])
+            connection.execute(  # what was there had another name when the source was a folder above or below
+                "DELETE FROM documents WHERE collection_id = ? AND origin = ? AND name <> ?",
+                (collection_id, url, document.name),
+            )
             document_id = connection.execute(
                 "INSERT INTO documents (collection_id, name, sha256, bytes, added, kind, page_starts,"
                 " page_names, notices, tags, passages, origin, origin_mark, text)"
@@ -533,6 +551,11 @@ class Truth:
                 f"{path} was written by another version of Matinee (its format is {version}, this one reads "
                 f"{SCHEMA_VERSION}). Use that version, or set MATINEE_DATA to another folder."
             )
+
+
+def _place(collection_id: int, name: str, sha256: str, origin: Origin | None) -> dict[str, Any]:
+    url, mark = (origin.url, origin.mark) if origin else (None, None)
+    return {"collection": collection_id, "name": name, "sha256": sha256, "origin": url, "mark": mark}
 
 
 def _stored(row: Sequence[Any]) -> StoredDocument:
