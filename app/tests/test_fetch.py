@@ -10,10 +10,12 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
-from files import HARBOUR
+from files import HARBOUR, LIGHTHOUSE
 
 from matinee.documents import DocumentError, load
 from matinee.documents.web import Fetcher, fetch, is_public
+from matinee.stores.truth import Outcome
+from matinee.workspace import Workspace
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 PAGE = f"<html><title>Coast</title><nav>menu</nav><p>{HARBOUR}</p></html>"
@@ -110,6 +112,47 @@ def test_the_name_says_what_was_sent(site: Site, path: str, content_type: str, n
 def test_text_is_decoded_as_the_server_says(site: Site) -> None:
     site.answers["/hafen"] = send("Größe".encode("cp437"), "text/plain; charset=cp437")
     assert site.fetcher().fetch(f"{site.url}/hafen", LIMIT) == ("hafen.txt", "Größe".encode())
+
+
+@pytest.fixture
+def web(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """That site as coast.example, which the app takes for public; it speaks no TLS."""
+    fetcher = site.fetcher(resolve=lambda *_: ["127.0.0.1"])
+    monkeypatch.setattr("matinee.documents.web.Fetcher", lambda: fetcher)
+    monkeypatch.setattr("matinee.documents.web._DeadlineStream.start_tls", lambda stream, **_: stream)
+    return site
+
+
+def test_pages_whose_addresses_lack_https_are_kept_under_them(web: Site, workspace: Workspace) -> None:
+    host = f"coast.example:{web.port}"
+    web.answers |= {"/About": send(PAGE.encode()), "/lamp": send(LIGHTHOUSE.encode(), "text/plain")}
+    for path in ("About", "lamp"):
+        added = workspace.add_url(f" Coast.Example:{web.port}/{path} ")
+        assert (added.name, added.outcome) == (f"{host}/{path}", Outcome.ADDED)
+    assert {(document.name, document.origin) for document in workspace.documents()} == {
+        (f"{host}/About", f"https://{host}/About"),
+        (f"{host}/lamp", f"https://{host}/lamp"),
+    }
+
+
+def test_a_page_fetched_again_takes_its_own_place_however_its_address_is_written(
+    web: Site, workspace: Workspace
+) -> None:
+    host = f"coast.example:{web.port}"
+    addresses = (
+        f"{host}/about",
+        f"https://{host}/about",
+        f"http://{host}/about",
+        f"HTTPS://www.Coast.example:{web.port}/about/",
+    )
+    for number, address in enumerate(addresses):
+        web.answers["/about"] = web.answers["/about/"] = send(PAGE.replace("1874", f"190{number}").encode())
+        added = workspace.add_url(address)
+        assert added.name == f"{host}/about"
+        assert added.outcome is (Outcome.REPLACED if number else Outcome.ADDED)
+    [document] = workspace.documents()
+    assert document.origin == f"https://www.{host}/about/"
+    assert "1903" in workspace.text(document.id, 0, 1000)
 
 
 def test_compressed_pages_are_unpacked(site: Site) -> None:

@@ -158,10 +158,11 @@ class Workspace:
             DocumentError: if it cannot be fetched or cannot become a document.
             EmbeddingError: if its passages cannot be embedded.
         """
-        from matinee.documents.web import fetch  # which imports a whole HTTP client
+        from matinee.documents.web import fetch, normalised  # which imports a whole HTTP client
 
         collection_id = self._collection(collection_id)
         progress("Fetching", 0.0)
+        url = normalised(url)
         name, data = fetch(url, self.engine.settings.max_upload_mb * MEGABYTE)
         parts = url.partition("://")[2].removeprefix("www.").rstrip("/").split("/")
         shown = "/".join(safe_name(part) for part in parts)  # whole, as many pages are called “about”

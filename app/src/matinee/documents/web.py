@@ -4,6 +4,7 @@ Whoever may name an address to fetch could make the server read what only it can
 own ports, its cloud's metadata. So each address is checked when it is connected to, on every redirect again.
 """
 
+import re
 import socket
 import ssl
 import time
@@ -49,6 +50,7 @@ _HEADERS = (
     (b"Accept-Encoding", b"gzip"),
     (b"Connection", b"close"),
 )
+_ADDRESS = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 type Address = IPv4Address | IPv6Address
@@ -69,6 +71,13 @@ def fetch(url: str, max_bytes: int) -> tuple[str, bytes]:
         DocumentError: if the address may not be read, cannot be, or holds nothing that Matinee reads.
     """
     return Fetcher().fetch(url, max_bytes)
+
+
+def normalised(url: str) -> str:
+    """Return an address as it is written in full: https unless it says otherwise, its host in lower case."""
+    return _ADDRESS.sub(
+        lambda part: f"{(part[1] or 'https').lower()}://{part[2].lower()}{part[3]}", url.strip(), count=1
+    )
 
 
 def resolve(host: str, port: int) -> Iterable[str]:
@@ -113,7 +122,7 @@ class Fetcher:
 
     def fetch(self, url: str, max_bytes: int) -> tuple[str, bytes]:
         """Do what the function `fetch` says."""
-        target = self._checked(url if "://" in url else f"https://{url}")
+        target = self._checked(normalised(url))
         backend = _PublicBackend(self._is_allowed, self._resolve, self._seconds)
         context = ssl.create_default_context(cafile=certifi.where())
         try:

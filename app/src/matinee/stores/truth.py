@@ -6,6 +6,7 @@ Every change is one transaction, on disk when the call returns. Several processe
 import fcntl
 import json
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -272,10 +273,10 @@ class Truth:
                 "SELECT id, origin FROM documents WHERE collection_id = ? AND name = ?",
                 (collection_id, document.name),
             ).fetchone()
-            if before and before[1] != url:
+            if before and _page(before[1]) != _page(url):
                 raise NameTakenError(
                     f"There is another document {document.name} in this collection, which came from "
-                    f"{before[1] or 'an upload'}. Rename one of them, or choose another collection."
+                    f"{before[1] or 'an upload'}. Rename or remove one of them, or choose another collection."
                 )
             if before:
                 connection.execute("DELETE FROM passages WHERE document_id = ?", before[:1])
@@ -551,6 +552,11 @@ class Truth:
                 f"{path} was written by another version of Matinee (its format is {version}, this one reads "
                 f"{SCHEMA_VERSION}). Use that version, or set MATINEE_DATA to another folder."
             )
+
+
+def _page(origin: str | None) -> str | None:
+    """Return where a document is from, the same with http or https, with or without www. and a last slash."""
+    return origin and re.sub(r"^https?://(www\.)?", "//", origin).rstrip("/")
 
 
 def _place(collection_id: int, name: str, sha256: str, origin: Origin | None) -> dict[str, Any]:

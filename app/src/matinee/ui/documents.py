@@ -1,7 +1,5 @@
 """The documents: add, see, sort, move and remove them."""
 
-from urllib.parse import urlsplit
-
 import streamlit as st
 from streamlit.navigation.page import Page
 
@@ -77,7 +75,7 @@ def _draw_adding(workspace: Workspace, target: int) -> None:
         url = st.text_input("Or add a web page, or a file by its address", type="url", width="stretch")
         submitted = st.form_submit_button("Add page", icon=":material/add_link:")
     if submitted and url:
-        name = urlsplit(url).netloc or url
+        name = url.partition("://")[2].partition("/")[0] or url
         adding.add([(name, lambda progress: workspace.add_url(url, target, progress=progress))])
         st.rerun()
     ingest.draw(adding)
