@@ -131,6 +131,50 @@ def test_a_model_that_finds_nothing_refuses_and_shows_nothing_else(
     assert answer.trace.passages == 1
 
 
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        (
+            "It was dredged in 1874 [1]. Its cost is NOT IN THE DOCUMENTS.",
+            "It was dredged in 1874 [1]. Its cost is not in the documents.",
+        ),
+        (
+            "It was dredged in 1874 [1].\n\n**NOT IN THE DOCUMENTS**",
+            "It was dredged in 1874 [1].\n\n**Not in the documents**",
+        ),
+        (
+            "Its cost is NOT IN THE DOCUMENTS. It was dredged in 1874 [1].",
+            "Its cost is not in the documents. It was dredged in 1874 [1].",
+        ),
+    ],
+)
+def test_what_is_supported_stands_where_the_model_says_that_the_rest_is_not_there(
+    workspace: Workspace, llmock: LLMock, reply: str, shown: str
+) -> None:
+    llmock.reply(reply)
+    streamed, answer = ask(workspace, "When was the harbour dredged, and what did it cost?")
+    assert streamed == answer.text == shown
+    assert answer.kind is Kind.MODEL
+    assert answer.notice is None
+    assert [citation.number for citation in answer.citations] == [1]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "NOT IN THE DOCUMENTS. But it was dredged in 1874 [1].",
+        "Its cost is NOT IN THE DOCUMENTS.",
+        "It was dredged in 1931 [1]. Its cost is NOT IN THE DOCUMENTS.",
+    ],
+)
+def test_a_model_that_finds_nothing_refuses_also_in_a_sentence(
+    workspace: Workspace, llmock: LLMock, reply: str
+) -> None:
+    llmock.reply(reply)
+    _, answer = ask(workspace)
+    assert (answer.kind, answer.text, answer.notice) == (Kind.UNSUPPORTED, "", None)
+
+
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 @pytest.mark.parametrize("status", [401, 429, 503])
 def test_an_error_is_told_in_words_and_the_documents_are_quoted(

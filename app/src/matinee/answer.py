@@ -1,5 +1,6 @@
 """Answer a question from the passages found for it: with a model, or by quoting them; or say they do not."""
 
+import re
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from matinee.stores.truth import Passage, Truth
 __all__ = ["UNSUPPORTED_MARK", "Answer", "Answerer", "Citation", "Delta", "Kind"]
 
 LEAK_WINDOW = 600  # characters before a new part, with which it may make a leak
+
+_BEGINS = re.compile(r"[.!?\]\n][\s*_\"'-]*\Z")  # what a sentence begins after
 
 
 class Kind(StrEnum):
@@ -148,7 +151,8 @@ class _Draft:
         self._cited = CitedText(self._check)
         self._cleaner = Cleaner()
         self._raw = ""
-        self._held: str | None = ""  # until it is clear that this is no refusal
+        self._held = True  # until it is clear that this is no refusal
+        self._taken = 0  # characters of what the model wrote that have been given on
         self._text = ""
         self._quotes: dict[int, list[tuple[int, int]]] = {}
         self._unsupported = 0
@@ -158,8 +162,8 @@ class _Draft:
 
     @property
     def refused(self) -> bool:
-        """Whether the model says that the passages do not answer."""
-        return NOT_FOUND in self._raw or not self._raw.strip()
+        """Whether the model says that the passages do not answer; what they support of an answer stands."""
+        return not self._quotes and (NOT_FOUND in self._raw or not self._raw.strip())
 
     def feed(self, part: str) -> str:
         """Take what the model wrote; returns what can be shown of it."""
@@ -167,18 +171,17 @@ class _Draft:
         self.leaked = leaks(self._raw[-(LEAK_WINDOW + len(part)) :])
         if self.leaked:
             return ""
-        if self._held is not None:
-            self._held += part
-            if NOT_FOUND.startswith(self._held.strip(" \n*_\"'`")[: len(NOT_FOUND)]):
+        if self._held:
+            if NOT_FOUND.startswith(self._raw.strip(" \n*_\"'`")[: len(NOT_FOUND)]):
                 return ""
-            part, self._held = self._held.lstrip(), None
-        return self._show(self._cited.feed(part))
+            self._held, self._taken = False, len(self._raw) - len(self._raw.lstrip())
+        return self._show(self._cited.feed(self._take(_begun(self._raw))))
 
     def finish(self) -> str:
         """Return the rest of what can be shown."""
-        if self.leaked or self.refused:
+        if self.leaked or self._held:
             return ""
-        return self._show(self._cited.finish())
+        return self._show(self._cited.feed(self._take()) + self._cited.finish())
 
     def cut_off(self) -> bool:
         """End an answer which broke off; tells whether what came can be shown."""
@@ -206,6 +209,17 @@ class _Draft:
         )
         return Answer(Kind.MODEL, self._text.strip(), citations, notice, self.writer)
 
+    def _take(self, held: int = 0) -> str:
+        """Return what has come since, but for the last characters, with a refusal in it in plain words."""
+        start, self._taken = self._taken, len(self._raw) - held
+        first, *rest = self._raw[start : self._taken].split(NOT_FOUND)
+        text, at = first, start + len(first)
+        for after in rest:
+            plain = NOT_FOUND.capitalize() if _BEGINS.search(self._raw[:at]) else NOT_FOUND.lower()
+            text += plain + after
+            at += len(NOT_FOUND) + len(after)
+        return text
+
     def _show(self, text: str) -> str:
         text = self._cleaner.feed(text)
         self._text += text
@@ -228,6 +242,11 @@ class _Draft:
         unsupported = not self._cut
         self._unsupported += unsupported
         return Checked((), unsupported)
+
+
+def _begun(text: str) -> int:
+    """Return how many characters at the end of a text may become the phrase of a refusal."""
+    return next(n for n in range(len(NOT_FOUND) - 1, -1, -1) if text.endswith(NOT_FOUND[:n]))
 
 
 def _notices(writer: Writer | None, notice: str | None = None) -> str | None:
