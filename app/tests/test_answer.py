@@ -295,6 +295,17 @@ The tide gauge of Lindow is read every hour by the harbour master.
     assert answer.text == "The tide gauge of Lindow is read every hour by the harbour master. [1]"
 
 
+def test_numbers_in_brackets_of_a_document_are_no_citations_of_its_extract(
+    engine_workspace: Workspace,
+) -> None:
+    gauges = b"The tide gauge of Lindow is read every hour, as Dee et al. [2] and others [1, 3] advise."
+    engine_workspace.add("tides.txt", gauges)
+    _, answer = ask(engine_workspace, "How often is the tide gauge of Lindow read?")
+    assert answer.text.startswith(
+        "The tide gauge of Lindow is read every hour, as Dee et al. ［2］ and others ［1, 3］ advise. [1]"
+    )
+
+
 def test_a_row_of_a_table_is_quoted_as_a_row(engine_workspace: Workspace) -> None:
     table = """# Berths
 

@@ -20,6 +20,7 @@ __all__ = ["UNSUPPORTED_MARK", "Answer", "Answerer", "Citation", "Delta", "Kind"
 
 LEAK_WINDOW = 600  # characters before a new part, with which it may make a leak
 
+_OWN_MARK = re.compile(r"\[(\s*\d[\d\s,;–-]*)\]")  # by which a document names its own sources
 _BEGINS = re.compile(r"[.!?\]\n][\s*_\"'-]*\Z")  # what a sentence begins after
 
 
@@ -47,7 +48,7 @@ class Answer:
     Attributes:
         kind: how it came about.
         text: a model's is Markdown that is safe to show, an extract is plain text. [1], [2]… are the
-            citations, and UNSUPPORTED_MARK stands after a claim that no passage supports.
+            citations and nothing else, and UNSUPPORTED_MARK stands after a claim that no passage supports.
         citations: of an unsupported question the nearest passages, which do not answer it.
         notice: what went wrong, in words.
         writer: the model which wrote it.
@@ -134,7 +135,9 @@ class Answerer:
         extracts = extract(question, found.trace.question, found.hits, self._truth, self._embedder)
         if not extracts:
             return _refuse(found.hits)
-        text = "\n\n".join(f"{part.text} [{number}]" for number, part in enumerate(extracts, 1))
+        text = "\n\n".join(
+            f"{_without_marks(part.text)} [{number}]" for number, part in enumerate(extracts, 1)
+        )
         citations = tuple(
             Citation(number, part.passage, tuple((one.start, one.end) for one in part.sentences))
             for number, part in enumerate(extracts, 1)
@@ -242,6 +245,11 @@ class _Draft:
         unsupported = not self._cut
         self._unsupported += unsupported
         return Checked((), unsupported)
+
+
+def _without_marks(quote: str) -> str:
+    """Return a quote with full-width brackets around its own numbers, which would pass for citations."""
+    return _OWN_MARK.sub("［\\1］", quote)
 
 
 def _begun(text: str) -> int:
