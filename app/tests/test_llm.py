@@ -17,6 +17,7 @@ KEY = "sk-this-is-a-secret-of-the-test"
 TEXT = "It was dredged in 1874. A toll on coal paid for it."
 PROVIDERS = ["openai", "anthropic"]
 QUICK = Limits(first_token=0.4, between_tokens=0.3)
+HASTY = Limits(first_token=0.3, total=0.6)
 
 type MakeChain = Callable[..., Chain]
 
@@ -198,6 +199,33 @@ def test_a_late_first_word_is_not_waited_for(make_chain: MakeChain, llmock: LLMo
     text, writer = ask(make_chain(provider, "groq", limits=QUICK))
     assert text == TEXT
     assert writer.passed_over == (f"{provider}/{provider}-1: time-out",)
+
+
+@pytest.mark.parametrize("provider", ["ollama", "compatible"])
+def test_a_local_model_is_given_longer_for_its_first_word(llmock: LLMock, provider: str) -> None:
+    variables = {
+        "MATINEE_MODELS": f"{provider}/llama3.2",
+        f"{provider.upper()}_BASE_URL": llmock.base_url("openai"),
+    }
+    chain = Chain.from_settings(Settings.model_validate(variables), HASTY)
+    assert chain is not None
+    llmock.slow_first_token(1)
+    llmock.reply(TEXT)
+    assert ask(chain)[0] == TEXT
+
+
+def test_the_first_word_is_waited_for_as_long_as_is_set(make_chain: MakeChain, llmock: LLMock) -> None:
+    llmock.slow_first_token(1, provider="openai")
+    llmock.reply(TEXT)
+    chain = make_chain("openai", limits=HASTY, MATINEE_FIRST_WORD_SECONDS="20")
+    assert ask(chain)[0] == TEXT
+
+
+def test_the_first_word_is_waited_for_no_longer_than_is_set(make_chain: MakeChain, llmock: LLMock) -> None:
+    llmock.slow_first_token(30, provider="openai")
+    llmock.reply(TEXT, times=None)
+    chain = make_chain("openai", "groq", MATINEE_FIRST_WORD_SECONDS="1.5")
+    assert ask(chain)[1].passed_over == ("openai/openai-1: time-out",)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

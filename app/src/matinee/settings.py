@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     prices: str = Field(default="", validation_alias="MATINEE_PRICES")
     """Prices of models the app does not know, or other ones: model=in/out, in dollars per million tokens."""
 
+    first_word_seconds: float | None = Field(
+        default=None, gt=0, le=3600, validation_alias="MATINEE_FIRST_WORD_SECONDS"
+    )
+    """Seconds to wait for the first word of an answer; empty: as long as the provider usually needs."""
+
     judge: str = Field(default="", validation_alias="MATINEE_JUDGE")
     """Model which judges answers in `matinee evaluate --judge`, as provider/model; empty: the first one."""
 

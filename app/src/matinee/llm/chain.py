@@ -91,7 +91,7 @@ class Chain:
             LanguageModelError: if no model answers.
             CutOffError: if the answer breaks off after its first word.
         """
-        yield from self._stream(instructions, request, MAX_TOKENS, self._limits)
+        yield from self._stream(instructions, request, MAX_TOKENS)
 
     def complete(
         self, instructions: str, request: str, *, tokens: int = SHORT_TOKENS, seconds: float = SHORT_SECONDS
@@ -106,8 +106,9 @@ class Chain:
         return "".join(part for part in parts if isinstance(part, str)).strip()
 
     def _stream(
-        self, instructions: str, request: str, tokens: int, limits: Limits
+        self, instructions: str, request: str, tokens: int, limits: Limits | None = None
     ) -> Generator[str | Writer]:
+        """Ask the models, within the limits given or those of each."""
         errors: list[str] = []
         passed_over: list[str] = []
         for model in self._models:
@@ -116,10 +117,11 @@ class Chain:
                 errors.append(f"{model.label} failed several times in a row and is left alone for a while.")
                 passed_over.append(f"{model.label}: left alone")
                 continue
+            own = self._limits.waiting(model.first_word)
             for last_try in (False, True):
                 usage, written = Usage(), False
                 try:
-                    for part in model.stream(instructions, request, tokens, limits):
+                    for part in model.stream(instructions, request, tokens, limits or own):
                         if isinstance(part, Usage):
                             usage = usage.updated(part)
                         else:

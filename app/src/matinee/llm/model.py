@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
@@ -32,6 +32,12 @@ class Limits:
     retry_after: float = 4.0  # the longest wait a provider may ask for
     failures: int = 3  # in a row, after which it is not asked
     pause: float = 30.0  # for this long
+
+    def waiting(self, first_token: float | None) -> "Limits":
+        """Return the limits with another one for the first word, and as long for the rest; None: the same."""
+        if first_token is None:
+            return self
+        return replace(self, first_token=first_token, total=self.total - self.first_token + first_token)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Model[Event](ABC):
         base_url: the address of the API.
         key: the key of the API, in no text this object gives.
         listed: whether it is at the provider's own address, where the provider's prices hold.
+        first_word: seconds to wait for its first word; None: the usual ones.
     """
 
     provider: str
@@ -114,6 +121,7 @@ class Model[Event](ABC):
     base_url: str
     key: str = field(repr=False)
     listed: bool = True
+    first_word: float | None = None
 
     @property
     def label(self) -> str:
@@ -198,7 +206,8 @@ class Model[Event](ABC):
         if written:
             message = f"{self.label} fell silent in the middle of its answer."
         else:
-            message = f"{self.host} did not answer within {limits.first_token:g} s."
+            seconds = f"{limits.first_token:g} s; see MATINEE_FIRST_WORD_SECONDS"
+            message = f"{self.host} did not answer within {seconds}."
         return ModelError(message, "time-out", retryable=True)
 
     def _explain(self, error: Exception, written: bool, limits: Limits) -> ModelError:

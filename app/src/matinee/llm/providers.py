@@ -8,6 +8,8 @@ from matinee.llm.model import AnyModel
 from matinee.llm.openai import OpenAIModel
 from matinee.settings import Settings, SettingsError
 
+LOCAL_SECONDS = 120.0  # for a model without a GPU to read the passages
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -17,11 +19,13 @@ class Provider:
         name: as MATINEE_MODELS has it; its variables begin with it.
         default_model: the one asked when only a key is set; None: only named models are asked.
         needs_key: whether it answers only with a key.
+        first_word: seconds to wait for its first word; None: the usual ones.
     """
 
     name: str
     default_model: str | None
     needs_key: bool = True
+    first_word: float | None = None
 
 
 # small and fast ones, current on 2026-11-21
@@ -33,8 +37,8 @@ PROVIDERS = {
         Provider("gemini", "gemini-3.5-flash-lite"),
         Provider("groq", "openai/gpt-oss-120b"),
         Provider("mistral", "mistral-small-latest"),
-        Provider("ollama", None, needs_key=False),
-        Provider("compatible", None, needs_key=False),
+        Provider("ollama", None, needs_key=False, first_word=LOCAL_SECONDS),
+        Provider("compatible", None, needs_key=False, first_word=LOCAL_SECONDS),
     )
 }
 
@@ -79,4 +83,5 @@ def _model(provider: Provider, model: str, settings: Settings) -> AnyModel:
         raise SettingsError(f"{prefix}_BASE_URL is not an address. Write one that begins with https://")
     kind = AnthropicModel if provider.name == "anthropic" else OpenAIModel
     listed = base_url == Settings.model_fields[f"{provider.name}_base_url"].default
-    return kind(provider.name, model, base_url, key, listed)
+    first_word = settings.first_word_seconds or provider.first_word
+    return kind(provider.name, model, base_url, key, listed, first_word)
