@@ -70,6 +70,38 @@ def test_what_is_named_exactly_is_among_the_hits(engine: Engine, question: str, 
     assert "extra-0.txt" in names(found)
 
 
+@pytest.mark.parametrize(
+    ("term", "looked_at", "said"),
+    [
+        ("ERR-4711", 1000, True),
+        ("ERR-4711", 20, True),
+        ("zymurgy", 1000, True),
+        ("zymurgy", 20, False),  # a common word, which is not rare for standing in few passages of a scope
+    ],
+)
+def test_what_other_collections_hold_often_is_still_named_exactly(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, term: str, looked_at: int, said: bool
+) -> None:
+    monkeypatch.setattr(keyword, "LOOKED_AT", looked_at)
+    fill(engine, 12, [f"Call the office about {term} before noon."])
+    logs = engine.truth.add_collection("logs", "somebody else")
+    for number in range(60):
+        engine.add(f"log-{number}.txt", f"{term} in line {number}.".encode(), logs)
+    question = f"Which pump, valve and water tower say {term}?"
+
+    def is_named(scope: Scope) -> bool:
+        return term in {item.term for item in engine.store.words.exact(question, scope)}
+
+    documents = {item.name: item.id for item in engine.truth.documents("somebody else")}
+    both = (DEFAULT_COLLECTION, logs)
+    assert is_named(EVERYTHING) is said
+    assert is_named(Scope(both, (documents["extra-0.txt"], documents["note-1.txt"]))) is said
+    assert not is_named(Scope((logs,)))
+    assert not is_named(Scope(both, (documents["note-1.txt"],)))
+    if said:
+        assert "extra-0.txt" in names(ask(engine, question, limit=3))
+
+
 def test_a_quoted_phrase_is_preferred_word_for_word(engine: Engine) -> None:
     fill(engine, 24, ["The pumps lifted waters.", "He said: the pump lifts waters."])
     assert "extra-0.txt" in names(ask(engine, 'Who wrote "pumps lifted waters"?', limit=3))

@@ -9,6 +9,7 @@ from matinee.stores.truth import Scope, Truth
 BROUGHT = 5000  # passages that a question's words bring in; more cost time and find nothing better
 RARE = 2  # passages which hold a word that stands in one place only: they overlap
 HOLDING = 50  # passages at most which hold an identifier or number; of those with a quoted phrase, the best
+LOOKED_AT = 1000  # passages with a term, before only those within the scope are asked for, which takes longer
 
 QUOTED = re.compile(r"[\"“”„«»]([^\"“”„«»]*\w[^\"“”„«»]*)[\"“”„«»]")
 _TERMS = (  # what says exactly what is looked for, and in how many passages it may stand to say it
@@ -83,23 +84,31 @@ class WordSearch:
             for term in dict.fromkeys(pattern.findall(question)):
                 if any(_holds(item.term, term) for item in found):
                     continue
-                query = "SELECT rowid FROM passages_text WHERE passages_text MATCH ? LIMIT ?"
-                ids = [row[0] for row in self._truth.read(query, (_phrase(term), most + 1))]
-                if len(ids) <= most and (holding := self._truth.within(ids, scope)):
-                    found.append(Exact(term, frozenset(holding)))
+                if holding := self._holding(term, most, within):
+                    found.append(Exact(term, holding))
         return found
 
+    def _holding(self, term: str, most: int, within: Scope | None) -> frozenset[int]:
+        """Return the passages of the scope which hold a term; none if more do than may."""
+        query = "SELECT rowid FROM passages_text WHERE passages_text MATCH :term {} LIMIT :limit"
+        named = {"term": _phrase(term), "limit": LOOKED_AT if within else most + 1}
+        holding = {row[0] for row in self._truth.read(query.format(""), named)}
+        if within:
+            all_seen = len(holding) < LOOKED_AT
+            if term.isalpha() and not all_seen:  # a word that common says nothing, however few have it here
+                return frozenset()
+            holding = self._truth.within(list(holding), within)
+            if not all_seen and len(holding) <= most:
+                named |= {"limit": most + 1, **within.parameters}
+                holding = {row[0] for row in self._truth.read(query.format(_narrowed(within)), named)}
+        return frozenset(holding if len(holding) <= most else ())
+
     def _scored(self, query: str, limit: int, within: Scope | None) -> list[tuple[int, float]]:
-        narrowed = ""
-        if within:  # the + keeps SQLite from asking the full-text index once for each of these passages
-            narrowed = (
-                "AND +rowid IN (SELECT p.id FROM documents d JOIN passages p ON p.document_id = d.id"
-                f" WHERE {within.condition})"
-            )
+        narrowed, parameters = (_narrowed(within), within.parameters) if within else ("", {})
         return self._truth.read(
             "SELECT key, score FROM (SELECT rowid AS key, -bm25(passages_text) AS score FROM passages_text"
             f" WHERE passages_text MATCH :query {narrowed} LIMIT :bound) ORDER BY score DESC LIMIT :limit",
-            {"query": query, "bound": 4 * BROUGHT, "limit": limit, **(within.parameters if within else {})},
+            {"query": query, "bound": 4 * BROUGHT, "limit": limit, **parameters},
         )
 
     def _counts(self, words: Iterable[str]) -> dict[str, int]:
@@ -117,6 +126,15 @@ class WordSearch:
             else:
                 counts[word] = frequent[word]
         return counts
+
+
+def _narrowed(within: Scope) -> str:
+    """Return a condition which keeps what is found within a scope."""
+    # the + keeps SQLite from asking the full-text index once for each of these passages
+    return (
+        "AND +rowid IN (SELECT p.id FROM documents d JOIN passages p ON p.document_id = d.id"
+        f" WHERE {within.condition})"
+    )
 
 
 def _words(text: str) -> list[str]:
