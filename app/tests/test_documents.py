@@ -1,5 +1,6 @@
 """Loading: every kind of file becomes text that reads well, and every bad file says what is wrong with it."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from io import BytesIO
 from typing import Any
@@ -104,6 +105,58 @@ def test_pages_without_text_are_named() -> None:
         "Pages 3 and 5 to 7 of 8 have no text: they look like scans. "
         "Run the file through text recognition (OCR) and upload the result.",
     )
+
+
+def stamped(pages: Iterable[str | None], stamp: str) -> bytes:
+    """Return a PDF whose pages have a text, or a picture as large as the page for None, and all a stamp."""
+
+    class Stamped(FPDF):
+        def footer(self) -> None:
+            self.set_y(-15)
+            self.cell(0, 10, stamp.format(number=self.page_no(), pages=len(texts)))
+
+    texts = list(pages)
+    paper = Stamped()
+    paper.set_font("Times", size=12)
+    for text in texts:
+        paper.add_page()
+        if text is None:
+            paper.image(Image.new("L", (100, 141), "gray"), 0, 0, 210)
+        else:
+            paper.multi_cell(0, 6, text)
+    return bytes(paper.output())
+
+
+def test_scanned_pages_with_a_running_foot_are_named() -> None:
+    typed = [f"In {1874 + number} {HARBOUR[0].lower()}{HARBOUR[1:]}" for number in range(18)]
+    pages = [None, *typed, "Chapter two", *[None] * 9, ""]
+    document = load("coast.pdf", stamped(pages, "Page {number} of {pages}"))
+    assert "Page" not in document.text
+    assert "Chapter two" in document.text
+    assert document.notices == (
+        "Pages 1 and 21 to 29 of 30 have no text: they look like scans. "
+        "Run the file through text recognition (OCR) and upload the result.",
+    )
+
+
+@pytest.mark.parametrize("stamp", ["Page {number} of {pages}", "{number}", "Lindow archive"])
+@pytest.mark.parametrize("pages", [1, 2, 4])
+def test_a_scan_with_nothing_but_stamps_is_refused_with_advice(stamp: str, pages: int) -> None:
+    with pytest.raises(DocumentError, match=r"looks like a scan.*\(OCR\)"):
+        load("scan.pdf", stamped([None] * pages, stamp))
+
+
+def test_pages_with_pictures_and_words_are_no_scans() -> None:
+    paper = FPDF()
+    paper.set_auto_page_break(False)
+    paper.set_font("Times", size=12)
+    picture = Image.new("L", (100, 100), "gray")
+    for caption, width in (("The lamp as it was lit in 1881", 190), ("The lamp", 40)):
+        paper.add_page()
+        paper.image(picture, 10, 30, width)
+        paper.set_y(280)
+        paper.cell(0, 10, caption)
+    assert load("coast.pdf", bytes(paper.output())).notices == ()
 
 
 def test_a_word_document_becomes_markdown() -> None:

@@ -39,6 +39,8 @@ _PAGE_NUMBER = re.compile(
 _FEW = 0.1  # of a page's characters
 _RUNNING_BAND = 0.1  # of the page's height, at its top and bottom
 _RUNNING_PAGES = 3
+_MOSTLY = 0.5  # of a page's area
+_STAMP = 3  # words
 
 
 @dataclass(frozen=True)
@@ -72,26 +74,26 @@ class _Page:
     lines: tuple[_Line, ...]
     bottom: float
     top: float
-    has_picture: bool
+    pictured: float  # share of it which pictures cover; not looked for where text stands amid the page
 
 
 def read_pdf(name: str, data: bytes) -> Document:
     """Return the document of a PDF."""
     pages = list(_read_pages(name, data))
-    without_text = [number for number, page in enumerate(pages, 1) if not page.lines]
-    if len(without_text) == len(pages):
+    kept = _without_running_heads(pages)
+    scans = [number for number, page in enumerate(pages, 1) if _is_scan(page, kept[number - 1])]
+    if not any(kept) or len(scans) == len(pages):
         plural = "page" if len(pages) == 1 else "pages"
         raise DocumentError(
             f"{name} has {len(pages)} {plural} but no text: it looks like a scan. "
             "Run it through text recognition (OCR) and upload the result."
         )
-    writer = _Writer(_without_running_heads(pages))
+    writer = _Writer(kept)
     text, starts = "", []
     for separator, page_text in writer.pages():
         text += separator if text else ""
         starts.append(len(text))
         text += page_text
-    scans = [number for number in without_text if pages[number - 1].has_picture]
     return Document(name, text, Kind.PDF, tuple(starts), notices=_scan_notice(scans, len(pages)))
 
 
@@ -136,9 +138,37 @@ def _read_page(page: pypdfium2.PdfPage) -> _Page:
     lines = tuple(_on_one_line(_upright(list(_lines(text_page)))))
     text_page.close()
     _, bottom, _, top = page.get_bbox()
-    has_picture = not lines and any(True for _ in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
+    read = _Page(lines, bottom, top, pictured=0)
+    if all(_is_at_edge(read, line) for line in lines):
+        read = replace(read, pictured=_pictured(page))
     page.close()
-    return _Page(lines, bottom, top, has_picture)
+    return read
+
+
+def _pictured(page: pypdfium2.PdfPage) -> float:
+    """Return the share of a page which pictures cover."""
+    covered = 0.0
+    for picture in page.get_objects([raw.FPDF_PAGEOBJ_IMAGE], max_depth=3):
+        placed = picture
+        while placed.container:  # whose place on the page is known, as that of its parts is not
+            placed = placed.container
+        left, bottom, right, top = placed.get_bounds()
+        covered += (right - left) * (top - bottom)
+    left, bottom, right, top = page.get_bbox()
+    return covered / max((right - left) * (top - bottom), 1)
+
+
+def _is_scan(page: _Page, kept: Sequence[_Line]) -> bool:
+    """Tell whether a page is a picture without text, or with no more than a stamp at its edge.
+
+    Args:
+        page: as it was read.
+        kept: its lines without running heads.
+    """
+    if not page.lines:
+        return page.pictured > 0
+    words = sum(len(_WORD.findall(line.text)) for line in kept)
+    return page.pictured >= _MOSTLY and words <= _STAMP
 
 
 def _lines(text_page: pypdfium2.PdfTextPage) -> Iterator[_Line]:
