@@ -1,15 +1,18 @@
 """Vectors, made on this machine or by an API."""
 
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from conftest import OpenEngine, wait_for_index
 from files import HARBOUR, LIGHTHOUSE
 from llmock.pytest_plugin import LLMock
 
 from matinee.embedding import Embedder, EmbeddingError, open_embedder
-from matinee.settings import Settings
+from matinee.settings import SHIPPED_MODEL, Settings
 
 SMALL = "openai/text-embedding-3-small"
 KEY = "sk-secret-of-the-tests"
@@ -116,6 +119,33 @@ def test_documents_are_found_by_another_embedding_model_after_a_change(
     workspace = engine.workspace("visitor")
     [hit] = engine.retriever.search("When was the harbour dredged?", workspace.scope()).hits
     assert "1874" in hit.passage.text
+
+
+def test_a_rebuilt_model_makes_its_own_vectors(open_engine: OpenEngine, tmp_path: Path) -> None:
+    first = open_engine()
+    first.add("harbour.txt", HARBOUR.encode())
+    first.close()
+    copied, rebuilt, again = (shutil.copytree(SHIPPED_MODEL, tmp_path / name) for name in "abc")
+    model = onnx.load(SHIPPED_MODEL / "model.onnx")
+    [scale] = [item for item in model.graph.initializer if item.name == "embeddings.LayerNorm.weight"]
+    scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale)[::-1].copy(), scale.name))
+    for folder in (rebuilt, again):
+        onnx.save(model, folder / "model.onnx")
+
+    same = open_engine(MATINEE_MODEL=str(copied))
+    assert same.embedder.name == first.embedder.name == "all-MiniLM-L6-v2-int8"
+    assert len(same.truth.vector_ids()) == 1
+    same.close()
+    engine = open_engine(MATINEE_MODEL=str(rebuilt))
+    name = engine.embedder.name
+    assert name.startswith("all-MiniLM-L6-v2-int8-")
+    assert name == open_embedder(Settings.model_validate({"MATINEE_MODEL": again})).name
+    deadline = time.monotonic() + 60
+    while not engine.truth.vector_ids():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    _, vectors = engine.truth.vectors()
+    assert np.allclose(vectors, engine.embedder.embed([HARBOUR]), atol=1e-3)
 
 
 def test_words_alone_find_passages_while_an_embedding_model_is_down(

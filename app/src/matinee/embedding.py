@@ -1,5 +1,6 @@
 """Turn text into vectors: on this machine's processor without a download, or by OpenAI's embeddings API."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from matinee.errors import MatineeError
-from matinee.settings import Settings
+from matinee.settings import SHIPPED_MODEL, Settings
 
 if TYPE_CHECKING:
     import openai
@@ -95,7 +96,7 @@ def open_embedder(settings: Settings) -> Embedder:
 
 
 class LocalEmbedder:
-    """all-MiniLM-L6-v2, quantised to int8, on onnxruntime.
+    """all-MiniLM-L6-v2, quantised to int8, on onnxruntime; or what another folder has in its place.
 
     Args:
         folder: where `model/build.py` put `model.onnx` and `tokenizer.json`.
@@ -113,6 +114,9 @@ class LocalEmbedder:
         model = folder / "model.onnx"
         if not model.is_file():
             raise EmbeddingError(f"There is no embedding model in {folder}. Build it: python model/build.py")
+        # the one that comes with the app is known by its place: to read it takes a tenth of a second
+        if folder.resolve() != SHIPPED_MODEL.resolve() and (mark := _mark(folder)) != _mark(SHIPPED_MODEL):
+            self.name = f"{self.name}-{mark}"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors
@@ -209,6 +213,16 @@ class OpenAIEmbedder:
                 api_key=self._key, base_url=self._base_url, max_retries=RETRIES, timeout=TIMEOUT_SECONDS
             )
         return self._made
+
+
+def _mark(folder: Path) -> str:
+    """Return what tells a model from others: vectors of a model built otherwise are not comparable."""
+    digest = hashlib.sha256()
+    for path in (folder / "model.onnx", folder / "tokenizer.json"):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
 
 
 def _token_counter(folder: Path) -> Tokenizer:

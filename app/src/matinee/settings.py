@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from matinee.errors import MatineeError
 
 MEGABYTE = 1024 * 1024
+SHIPPED_MODEL = Path(sys.prefix) / "share" / "matinee" / "model"
 
 
 class SettingsError(MatineeError):
@@ -28,9 +29,7 @@ class Settings(BaseSettings):
     documents: str | None = Field(default=None, validation_alias="MATINEE_DOCUMENTS")
     """Folder, `s3://bucket/prefix` or prebuilt index whose documents are taken in at the start."""
 
-    model: Path = Field(
-        default=Path(sys.prefix) / "share" / "matinee" / "model", validation_alias="MATINEE_MODEL"
-    )
+    model: Path = Field(default=SHIPPED_MODEL, validation_alias="MATINEE_MODEL")
     """Folder of the embedding model, as built by `model/build.py`."""
 
     embedding: str = Field(default="", validation_alias="MATINEE_EMBEDDING")
