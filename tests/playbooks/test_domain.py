@@ -4,6 +4,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -66,9 +67,38 @@ def test_domain_of_another_account_is_told_which_record_it_needs(
     assert visit(rehearsal, f"http://{DOMAIN}/")[0] == 200
 
 
+def make_zone(rehearsal: Rehearsal, name: str) -> str:
+    """Make a hosted zone; returns its number."""
+    made = rehearsal.boto("route53").create_hosted_zone(Name=name, CallerReference=name)
+    return str(made["HostedZone"]["Id"])
+
+
+@contextmanager
+def record_by_hand(rehearsal: Rehearsal, zone: str, name: str, address: str) -> Iterator[None]:
+    """An A record with a TTL of its own, which must still be there in the end."""
+    record = {"Name": name, "Type": "A", "TTL": 300, "ResourceRecords": [{"Value": address}]}
+
+    def change(action: str) -> None:
+        changes = [{"Action": action, "ResourceRecordSet": record}]
+        rehearsal.boto("route53").change_resource_record_sets(
+            HostedZoneId=zone, ChangeBatch={"Changes": changes}
+        )
+
+    change("CREATE")
+    yield
+    change("DELETE")
+
+
+def test_record_made_by_hand_is_left_alone(rehearsal: Rehearsal, stage: Checkout) -> None:
+    [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
+    zone = make_zone(rehearsal, "matinee.example")
+    with record_by_hand(rehearsal, zone, DOMAIN, address["PublicIp"]):
+        assert stage.passes("playbooks/provision.yml").changed == 0  # nor is it tagged as the stage's
+        assert records(rehearsal) == {f"{DOMAIN}.": (300, [address["PublicIp"]])}
+
+
 def test_hosted_zone_of_this_account_is_used(rehearsal: Rehearsal, stage: Checkout) -> None:
-    for name in ("example", "matinee.example"):  # the nearest one is meant
-        rehearsal.boto("route53").create_hosted_zone(Name=name, CallerReference=name)
+    make_zone(rehearsal, "example")  # the nearest one is meant
     run = stage.passes("site.yml")
     assert run.changed == 2  # the address, which remembers its record, and that
     [address] = rehearsal.boto("ec2").describe_addresses()["Addresses"]
