@@ -42,6 +42,20 @@ def test_one_that_would_not_outlive_a_show_is_refused(
     )
 
 
+def test_one_that_has_another_role_is_refused(rehearsal: Rehearsal, checkout: Checkout, machine: str) -> None:
+    ec2, iam = map(rehearsal.boto, ("ec2", "iam"))
+    iam.create_instance_profile(InstanceProfileName="mine")
+    made = ec2.associate_iam_instance_profile(IamInstanceProfile={"Name": "mine"}, InstanceId=machine)
+    run = checkout.play("playbooks/provision.yml", "-e", "adopt=true")
+    assert run.status != 0
+    assert "has the instance profile mine" in words(run.output)
+    assert tags_of(only_machine(rehearsal)) == {"Name": NAME}
+    ec2.disassociate_iam_instance_profile(
+        AssociationId=made["IamInstanceProfileAssociation"]["AssociationId"]
+    )
+    iam.delete_instance_profile(InstanceProfileName="mine")
+
+
 def test_agreed_to_it_is_the_host(rehearsal: Rehearsal, checkout: Checkout, machine: str) -> None:
     checkout.passes("playbooks/provision.yml", "-e", "adopt=true")
     found = only_machine(rehearsal)
