@@ -37,6 +37,7 @@ WATCHED = json.dumps(
 BY_SESSION = ("-e", json.dumps({"session_manager": True}))
 DOMAIN = "demo.example.org"
 CONFIRMED = ("-e", "confirm=ragstream-demo")
+STAGES = {"staging": ["repository"], "live": []}  # besides demo, whose repository the first shares
 STAGING_CONFIRMED = ("-e", "confirm=ragstream-staging")
 # A managed policy's document may have so many characters, blanks not counted (IAM's quotas)
 MOST = 6144
@@ -162,8 +163,15 @@ def new_version(checkout: Checkout) -> None:
 
 def wait_for_the_lock(rehearsal: Rehearsal) -> None:
     """Wait until the run that has just ended has given up its lock: that is of its playbook, too."""
-    while {*signs_of_life(rehearsal), *signs_of_life(rehearsal, "staging")} - {"free"}:
+    while {sign for stage in ("demo", *STAGES) for sign in signs_of_life(rehearsal, stage)} - {"free"}:
         time.sleep(0.5)
+
+
+def confirm_mail(rehearsal: Rehearsal) -> None:
+    """Confirm what mail addresses subscribed to: who deletes the topic ends such a subscription first."""
+    sns = rehearsal.boto("sns")
+    for topic in sns.list_topics()["Topics"]:
+        sns.confirm_subscription(TopicArn=topic["TopicArn"], Token="any")
 
 
 def make_by_hand(rehearsal: Rehearsal, checkout: Checkout) -> None:
@@ -185,7 +193,8 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
             if one["who"].endswith(":user/owner"):
                 asked[one["action"]].add(one["resource"])
 
-    staging = ("-i", "inventory/staging")
+    staging, live = ("-i", "inventory/staging"), ("-i", "inventory/live")
+    ecr, own = rehearsal.boto("ecr"), "ragstream-live-web"
     steps: list[Callable[[], object]] = [
         lambda: run("site", "site.yml"),
         lambda: run("push", "push.yml"),
@@ -211,10 +220,14 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
         lambda: run("site with oidc", "playbooks/provision.yml", *OIDC),
         lambda: run("site with oidc", "playbooks/provision.yml", *OIDC, "-e", "github_branch=trunk"),
         lambda: run("site, watched", "playbooks/provision.yml", *OIDC, "-e", WATCHED),
+        lambda: confirm_mail(rehearsal),
         lambda: run("status, watched", "status.yml", *OIDC, "-e", WATCHED),
         lambda: run("site with a domain", "playbooks/provision.yml", *OIDC, "-e", f"app_domain={DOMAIN}"),
         lambda: run("site", "playbooks/provision.yml", *staging),
         lambda: run("promote", "promote.yml", *staging, "-e", "from=demo"),
+        lambda: ecr.create_repository(repositoryName=own),
+        lambda: run("promote", "promote.yml", *live, "-e", "from=demo"),
+        lambda: ecr.delete_repository(repositoryName=own, force=True),
         lambda: run("destroy", "destroy.yml", *staging, *STAGING_CONFIRMED),
         lambda: run("destroy", "destroy.yml", *OIDC, *CONFIRMED, "-e", "delete_data=true"),
         lambda: make_by_hand(rehearsal, checkout),
@@ -301,7 +314,8 @@ def main() -> None:
         (Path(folder) / "checkout").mkdir()
         checkout = make_checkout(Path(folder) / "checkout", owner | {"MODE": "good"})
         small_app(checkout)
-        subprocess.run(["tools/stage", "staging", "repository"], cwd=checkout.path, check=True)
+        for stage, share in STAGES.items():
+            subprocess.run(["tools/stage", stage, *share], cwd=checkout.path, check=True)
         PAGE.write_text(page(record(rehearsal, checkout)))
 
 
