@@ -1,5 +1,6 @@
 """Answers: what a model writes is checked sentence by sentence; what cannot be written is quoted."""
 
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from llmock.pytest_plugin import LLMock
 
 from matinee.answer import UNSUPPORTED_MARK, Answer, Delta, Kind
 from matinee.llm import Turn
+from matinee.ui import asking
 from matinee.workspace import Workspace
 
 KEY = "sk-this-is-a-secret-of-the-test"
@@ -232,6 +234,42 @@ def test_stopping_the_answer_stops_the_model(workspace: Workspace, llmock: LLMoc
         pass
     parts.close()
     assert not llmock.last_request.completed
+
+
+def test_a_stopped_answer_keeps_what_was_checked(workspace: Workspace, llmock: LLMock) -> None:
+    llmock.reply(SUPPORTED + " And" + " so on" * 200)
+    llmock.pace(50)
+    stop, streamed, last = threading.Event(), "", None
+    for last in workspace.ask(QUESTION, stop=stop):
+        streamed += last.text if isinstance(last, Delta) else ""
+        if "toll" in streamed:
+            stop.set()
+    assert isinstance(last, Answer)
+    assert last.kind is Kind.MODEL
+    assert last.text.startswith("It was dredged in **1874** [1]. A toll")
+    assert last.text.endswith(" …")
+    assert [citation.number for citation in last.citations] == [1]
+    assert last.notice == "Stopped before the answer was whole."
+    assert last.writer is not None
+    assert last.trace is not None
+    assert not llmock.last_request.completed
+
+
+def test_what_the_stop_button_stores_keeps_its_citations(workspace: Workspace, llmock: LLMock) -> None:
+    llmock.reply(SUPPORTED + " And" + " so on" * 200)
+    llmock.pace(50)
+    conversation = workspace.conversations.create(QUESTION)
+    asking.begin(workspace, conversation, QUESTION, [], asking.Where())
+    (running,) = asking.running().values()
+    for _ in running.watch():
+        if "toll" in running.text:
+            running.stop()
+    stored = workspace.conversations.get(conversation)
+    assert stored is not None
+    (message,) = stored.messages
+    assert message.answer.text.startswith("It was dredged in **1874** [1].")
+    assert message.answer.notice == "Stopped before the answer was whole."
+    assert [citation.number for citation in message.answer.citations] == [1]
 
 
 def test_a_follow_up_is_rewritten_by_the_model_and_searched_for(open_workspace: Open, llmock: LLMock) -> None:

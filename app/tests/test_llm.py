@@ -1,15 +1,16 @@
 """Models of several providers, over HTTP from a local server that speaks their APIs and fails on demand."""
 
+import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from threading import Event, Thread, Timer
 
 import pytest
 from conftest import free_port
 from llmock.pytest_plugin import LLMock
 
-from matinee.llm import Chain, CutOffError, LanguageModelError, Limits, Writer
+from matinee.llm import Chain, CutOffError, LanguageModelError, Limits, StoppedError, Writer
 from matinee.llm.breaker import Breaker
 from matinee.settings import Settings, SettingsError
 
@@ -325,6 +326,55 @@ def test_closing_the_answer_closes_the_connection(make_chain: MakeChain, llmock:
     assert next(stream) == "word "
     stream.close()
     assert not llmock.last_request.completed
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_stopping_while_a_model_is_silent_ends_the_wait_and_asks_no_other(
+    make_chain: MakeChain, llmock: LLMock, provider: str
+) -> None:
+    llmock.slow_first_token(30, provider=provider)
+    chain, stop = make_chain(provider, "groq"), Event()
+    Timer(1.0, stop.set).start()
+    begun = time.monotonic()
+    with pytest.raises(StoppedError) as caught:
+        list(chain.stream("", "question", stop))
+    assert time.monotonic() - begun < 20
+    assert caught.value.writer is None
+    assert "groq" not in [request.provider for request in llmock.requests]
+
+
+def test_stopping_before_a_retry_asks_nobody_again(make_chain: MakeChain, llmock: LLMock) -> None:
+    llmock.rate_limit(times=None, retry_after=3)
+    chain, stop = make_chain("openai", "groq"), Event()
+    Timer(1.0, stop.set).start()
+    with pytest.raises(StoppedError):
+        list(chain.stream("", "question", stop))
+    assert [request.provider for request in llmock.requests] == ["openai"]
+
+
+def test_once_stopped_nobody_is_asked(make_chain: MakeChain, llmock: LLMock) -> None:
+    stop = Event()
+    stop.set()
+    with pytest.raises(StoppedError):
+        list(make_chain("openai").stream("", "question", stop))
+    with pytest.raises(StoppedError):
+        make_chain("openai").complete("", "question", stop=stop)
+    assert not llmock.requests
+
+
+def test_a_model_that_was_stopped_is_not_left_alone_for_it(make_chain: MakeChain, llmock: LLMock) -> None:
+    chain = make_chain("openai", limits=Limits(failures=1, pause=3600.0))
+    llmock.reply("word " * 200)
+    llmock.pace(50)
+    stop = Event()
+    with pytest.raises(StoppedError) as caught:
+        for _ in chain.stream("", "question", stop):
+            stop.set()
+    assert caught.value.writer is not None
+    assert not llmock.last_request.completed
+    llmock.pace(0)
+    llmock.reply(TEXT)
+    assert ask(chain)[0] == TEXT
 
 
 def test_a_short_job_is_given_whole_or_not_at_all(make_chain: MakeChain, llmock: LLMock) -> None:

@@ -1,6 +1,7 @@
 """Answer a question from the passages found for it: with a model, or by quoting them; or say they do not."""
 
 import re
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from matinee.citations import Checker, is_claim, merge
 from matinee.cited import UNSUPPORTED_MARK, Checked, CitedText
 from matinee.embedding import Embedder
 from matinee.extract import extract
-from matinee.llm import Chain, CutOffError, LanguageModelError, Turn, Writer
+from matinee.llm import Chain, CutOffError, LanguageModelError, StoppedError, Turn, Writer
 from matinee.markdown import Cleaner
 from matinee.prompt import INSTRUCTIONS, NOT_FOUND, leaks, request
 from matinee.retrieval import Found, Hit, Trace
@@ -86,23 +87,32 @@ class Answerer:
         self._embedder = embedder
         self.chain = chain
 
-    def answer(self, question: str, found: Found, turns: Sequence[Turn] = ()) -> Generator[Delta | Answer]:
+    def answer(
+        self,
+        question: str,
+        found: Found,
+        turns: Sequence[Turn] = (),
+        stop: threading.Event | None = None,
+    ) -> Generator[Delta | Answer]:
         """Yield parts of the answer as they come, and last the whole of it, which is what counts.
 
-        Closing the iterator stops the model.
+        Closing the iterator stops the model. So does setting `stop`; then what came is the whole.
         """
-        with closing(self._answer(question, found, turns)) as parts:
+        with closing(self._answer(question, found, turns, stop)) as parts:
             for part in parts:
                 yield part if isinstance(part, Delta) else replace(part, trace=found.trace, question=question)
 
-    def _answer(self, question: str, found: Found, turns: Sequence[Turn]) -> Generator[Delta | Answer]:
+    def _answer(
+        self, question: str, found: Found, turns: Sequence[Turn], stop: threading.Event | None
+    ) -> Generator[Delta | Answer]:
         hits = found.hits
         if self.chain is None or not hits:
             yield self._quote(question, found)
             return
         draft = _Draft(hits, Checker(self._embedder, question))
         try:
-            with closing(self.chain.stream(INSTRUCTIONS, request(question, hits, turns))) as parts:
+            asked = request(question, hits, turns)
+            with closing(self.chain.stream(INSTRUCTIONS, asked, stop)) as parts:
                 for part in parts:
                     if isinstance(part, Writer):
                         draft.writer = part
@@ -110,6 +120,11 @@ class Answerer:
                         yield Delta(shown)
                     if draft.leaked:
                         break
+        except StoppedError as error:
+            draft.writer = error.writer
+            draft.cut_off()
+            yield draft.answer(_notices(draft.writer, str(error)))
+            return
         except CutOffError as error:
             draft.writer = error.writer
             if draft.cut_off():
@@ -190,7 +205,8 @@ class _Draft:
         """End an answer which broke off; tells whether what came can be shown."""
         self._cut = True
         self.finish()
-        self._text = self._text.rstrip() + " …"
+        if self._text.strip():
+            self._text = self._text.rstrip() + " …"
         return bool(self._quotes) and not self.leaked and not self.refused
 
     def problem(self) -> str | None:

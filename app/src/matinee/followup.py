@@ -1,6 +1,7 @@
 """Make a follow-up question stand alone, so that it finds what it is about."""
 
 import re
+import threading
 from collections.abc import Sequence
 
 from matinee.citations import content_words, names, stem
@@ -35,13 +36,16 @@ _WORD = re.compile(r"[^\W_]+(?:[-'’.][^\W_]+)*")
 _MARKER = re.compile(r"\[\d+\]|⚠")
 
 
-def rewrite(question: str, turns: Sequence[Turn], chain: Chain | None) -> str:
+def rewrite(
+    question: str, turns: Sequence[Turn], chain: Chain | None, stop: threading.Event | None = None
+) -> str:
     """Return the question as it reads without the conversation: by a model, or else by rule."""
     if not turns:
         return question
     if chain is not None and leans(question):
         try:
-            written = chain.complete(INSTRUCTIONS, _request(question, turns), seconds=SECONDS)
+            request = _request(question, turns)
+            written = chain.complete(INSTRUCTIONS, request, seconds=SECONDS, stop=stop)
         except LanguageModelError:
             written = ""
         written = " ".join(written.strip("\"'“” \n").split())

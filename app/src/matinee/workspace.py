@@ -1,6 +1,7 @@
 """What the app can do for one person. Every id that comes from a page is checked here against the person."""
 
 import sqlite3
+import threading
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -212,6 +213,7 @@ class Workspace:
         collections: Sequence[int] | None = None,
         documents: Sequence[int] | None = None,
         turns: Sequence[Turn] = (),
+        stop: threading.Event | None = None,
     ) -> Generator[Stage | Delta | Answer]:
         """Yield what is being done and parts of the answer as they come, and last the whole answer.
 
@@ -220,19 +222,20 @@ class Workspace:
             collections: where to look; by default in all that this person sees.
             documents: of these collections, where to look; by default in all.
             turns: the conversation so far, oldest first.
+            stop: is set, by any thread, when the answer is not wanted any more; what came is the answer.
         """
         scope = self.scope(collections, documents)
         alone = question
         if turns:
             yield Stage("Reading the question with the conversation before it…")
-            alone = rewrite(question, turns, self.engine.chain)
+            alone = rewrite(question, turns, self.engine.chain, stop)
         count = self._truth.count_passages(scope)
         yield Stage(f"Searching {count:,} passage{'' if count == 1 else 's'}…")
         found = self.engine.retriever.search(alone, scope)
         found = replace(found, trace=replace(found.trace, question=question))
         if self.engine.chain and found.hits:
             yield Stage("Waiting for the language model…")
-        for part in self.engine.answerer.answer(alone, found, turns):
+        for part in self.engine.answerer.answer(alone, found, turns, stop):
             if isinstance(part, Answer):
                 citations = tuple(self._placed(citation) for citation in part.citations)
                 yield replace(part, citations=citations)

@@ -1,6 +1,15 @@
 """Language models behind the APIs of several providers."""
 
-from matinee.llm.chain import Chain, CutOffError, LanguageModelError, Writer
+from matinee.llm.chain import STOPPED, Chain, CutOffError, LanguageModelError, StoppedError, Writer
 from matinee.llm.model import Limits, Turn
 
-__all__ = ["Chain", "CutOffError", "LanguageModelError", "Limits", "Turn", "Writer"]
+__all__ = [
+    "STOPPED",
+    "Chain",
+    "CutOffError",
+    "LanguageModelError",
+    "Limits",
+    "StoppedError",
+    "Turn",
+    "Writer",
+]

@@ -1,6 +1,6 @@
 """Models in the order they are asked: the next one answers where one cannot."""
 
-import time
+import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from matinee.settings import Settings
 BACK_OFF_SECONDS = 0.5  # before the only model is asked once more
 SHORT_TOKENS = 1000  # of a short job, with what the model thinks before it
 SHORT_SECONDS = 8.0
+STOPPED = "Stopped before the answer was whole."
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class CutOffError(LanguageModelError):
 
     def __init__(self, message: str, writer: Writer) -> None:
         super().__init__(message)
+        self.writer = writer
+
+
+class StoppedError(LanguageModelError):
+    """The answer is not wanted any more; `writer` is who had begun to write it."""
+
+    def __init__(self, writer: Writer | None = None) -> None:
+        super().__init__(STOPPED)
         self.writer = writer
 
 
@@ -82,37 +91,54 @@ class Chain:
         """The models in order, each as provider/model."""
         return tuple(model.label for model in self._models)
 
-    def stream(self, instructions: str, request: str) -> Generator[str | Writer]:
+    def stream(
+        self, instructions: str, request: str, stop: threading.Event | None = None
+    ) -> Generator[str | Writer]:
         """Yield the answer part by part, and last who wrote it. Closing the iterator stops the model.
 
         Another model is asked only before the first word, and only when the error is the provider's alone.
+        Once `stop` is set, no model is asked any more.
 
         Raises:
             LanguageModelError: if no model answers.
             CutOffError: if the answer breaks off after its first word.
+            StoppedError: if it was stopped.
         """
-        yield from self._stream(instructions, request, MAX_TOKENS)
+        yield from self._stream(instructions, request, MAX_TOKENS, stop or threading.Event())
 
     def complete(
-        self, instructions: str, request: str, *, tokens: int = SHORT_TOKENS, seconds: float = SHORT_SECONDS
+        self,
+        instructions: str,
+        request: str,
+        *,
+        tokens: int = SHORT_TOKENS,
+        seconds: float = SHORT_SECONDS,
+        stop: threading.Event | None = None,
     ) -> str:
         """Return a whole short text.
 
         Raises:
-            LanguageModelError: if no model gives one in time.
+            LanguageModelError: if no model gives one in time, or it was stopped.
         """
         limits = replace(self._limits, first_token=seconds, between_tokens=seconds, total=seconds)
-        parts = self._stream(instructions, request, tokens, limits)
+        parts = self._stream(instructions, request, tokens, stop or threading.Event(), limits)
         return "".join(part for part in parts if isinstance(part, str)).strip()
 
     def _stream(
-        self, instructions: str, request: str, tokens: int, limits: Limits | None = None
+        self,
+        instructions: str,
+        request: str,
+        tokens: int,
+        stop: threading.Event,
+        limits: Limits | None = None,
     ) -> Generator[str | Writer]:
         """Ask the models, within the limits given or those of each."""
         errors: list[str] = []
         passed_over: list[str] = []
         for model in self._models:
             breaker = self._breakers[model.provider]
+            if stop.is_set():
+                raise StoppedError
             if not breaker.allows():
                 errors.append(f"{model.label} failed several times in a row and is left alone for a while.")
                 passed_over.append(f"{model.label}: left alone")
@@ -121,13 +147,18 @@ class Chain:
             for last_try in (False, True):
                 usage, written = Usage(), False
                 try:
-                    for part in model.stream(instructions, request, tokens, limits or own):
+                    for part in model.stream(instructions, request, tokens, limits or own, stop):
                         if isinstance(part, Usage):
                             usage = usage.updated(part)
                         else:
                             written = True
                             yield part
+                        if stop.is_set():
+                            raise self._stopped(model, usage, passed_over, written)
                 except ModelError as error:
+                    if stop.is_set():  # which ends the connection
+                        breaker.released()
+                        raise self._stopped(model, usage, passed_over, written) from None
                     if error.retryable:
                         breaker.failed()
                     else:
@@ -141,7 +172,8 @@ class Chain:
                         errors.append(str(error))
                         passed_over.append(f"{model.label}: {error.reason}")
                         break
-                    time.sleep(wait)
+                    if stop.wait(wait):
+                        raise StoppedError from None
                 except BaseException:
                     breaker.released()
                     raise
@@ -157,6 +189,11 @@ class Chain:
             return error.retry_after if error.retry_after <= self._limits.retry_after else None
         # without an alternative a passing fault is worth a second try, a time-out is not
         return BACK_OFF_SECONDS if len(self._models) == 1 and error.reason != "time-out" else None
+
+    def _stopped(
+        self, model: AnyModel, usage: Usage, passed_over: Sequence[str], written: bool
+    ) -> StoppedError:
+        return StoppedError(self._writer(model, usage, passed_over) if written else None)
 
     def _writer(self, model: AnyModel, usage: Usage, passed_over: Sequence[str]) -> Writer:
         price = self._prices.price(model, usage)

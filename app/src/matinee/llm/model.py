@@ -1,5 +1,6 @@
 """One model behind an API: what it is asked, what it sends, and how its errors read."""
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -146,9 +147,11 @@ class Model[Event](ABC):
         """Translate one event of the SDK's stream."""
 
     def stream(
-        self, instructions: str, request: str, max_tokens: int, limits: Limits
+        self, instructions: str, request: str, max_tokens: int, limits: Limits, stop: threading.Event
     ) -> Iterator[str | Usage]:
         """Yield the answer part by part, and the tokens counted. Closing the iterator closes the connection.
+
+        So does setting `stop`, which another thread can do while a part is waited for.
 
         Raises:
             ModelError: if there is no answer, or it broke off.
@@ -160,7 +163,8 @@ class Model[Event](ABC):
         finish, written, watchdog = None, False, None
         try:
             with self._open(instructions, request, max_tokens, limits) as events:
-                watchdog = Watchdog(events.response, started + limits.first_token, started + limits.total)
+                first, last = started + limits.first_token, started + limits.total
+                watchdog = Watchdog(events.response, first, last, stop)
                 with watchdog:
                     for event in events:
                         for item in self._read(event):

@@ -11,15 +11,15 @@ from functools import partial
 
 from matinee.answer import Answer, Delta, Kind
 from matinee.errors import MatineeError
-from matinee.llm import Turn
+from matinee.llm import STOPPED, Turn
 from matinee.workspace import Stage, Workspace
 
 logger = logging.getLogger(__name__)
 
 # What stands in the conversation until the answer is whole, and for good if this process is killed before
 UNFINISHED = Answer(Kind.MODEL, "", notice="Matinee was stopped before it answered. Regenerate the answer.")
-STOPPED = "Stopped before the answer was whole."
 BETWEEN_SECONDS = 0.06  # two looks at an answer that grows
+CHECK_SECONDS = 2.0  # for what came of a stopped answer to be checked
 LOOK_SECONDS = 0.5  # at the latest, so that a page which is left lets go
 
 _running: dict[int, "Asking"] = {}
@@ -61,7 +61,8 @@ class Asking:
         self._message_id = message_id
         self._ended = False
         self._changed = threading.Condition()
-        self._parts = workspace.ask(question, where.collections, where.documents, turns)
+        self._stop = threading.Event()
+        self._parts = workspace.ask(question, where.collections, where.documents, turns, self._stop)
 
     def start(self) -> None:
         """Begin."""
@@ -81,7 +82,11 @@ class Asking:
         return self._ended or (self.stage, self.text) != seen
 
     def stop(self) -> None:
-        """End it now and keep what came."""
+        """End it now and keep what came, with its citations if they are known at once."""
+        self._stop.set()
+        with self._changed:
+            if self.text:
+                self._changed.wait_for(lambda: self._ended, CHECK_SECONDS)
         text = re.sub(r"\s*\[\d+\]", "", self.text)  # of what is cited nothing is known before the end
         self._end(Answer(Kind.MODEL, text, notice=STOPPED))
 
