@@ -153,7 +153,8 @@ def _edit(workspace: Workspace, document: StoredDocument) -> None:
 @st.dialog("Remove this document?")
 def _remove(workspace: Workspace, document: StoredDocument) -> None:
     st.markdown(
-        f"**{escape_markdown(document.name)}** and its passages are removed for everybody who sees it."
+        f"**{escape_markdown(document.name)}** and its passages are removed for everybody who sees it. "
+        "Answers already given keep what they quote."
     )
     with st.container(horizontal=True):
         if st.button("Remove the document", type="primary"):
@@ -198,6 +199,7 @@ def _remove_collection(workspace: Workspace, collection: Collection) -> None:
     name = escape_markdown(collection.name)
     st.markdown(
         f"**{name}** is removed with its {count(collection.documents, 'document')} for everybody who sees it."
+        " Answers already given keep what they quote."
     )
     with st.container(horizontal=True):
         if st.button("Remove the collection", type="primary"):
