@@ -114,6 +114,13 @@ def test_text_is_decoded_as_the_server_says(site: Site) -> None:
     assert site.fetcher().fetch(f"{site.url}/hafen", LIMIT) == ("hafen.txt", "Größe".encode())
 
 
+@pytest.mark.parametrize("charset", ["punycode", "IDNA", "unicode_escape", "raw-unicode-escape"])
+def test_what_is_no_encoding_of_text_is_not_used(site: Site, charset: str) -> None:
+    data = "GrößeŁ".encode(charset)
+    site.answers["/hafen"] = send(data, f"text/plain; charset={charset}")
+    assert site.fetcher().fetch(f"{site.url}/hafen", LIMIT) == ("hafen.txt", data)
+
+
 @pytest.fixture
 def web(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """That site as coast.example, which the app takes for public; it speaks no TLS."""

@@ -4,6 +4,7 @@ Whoever may name an address to fetch could make the server read what only it can
 own ports, its cloud's metadata. So each address is checked when it is connected to, on every redirect again.
 """
 
+import codecs
 import re
 import socket
 import ssl
@@ -50,6 +51,9 @@ _HEADERS = (
     (b"Accept-Encoding", b"gzip"),
     (b"Connection", b"close"),
 )
+_NO_TEXT = (  # codecs for names of hosts, which take minutes for a page, and for source code
+    "idna", "punycode", "unicode-escape", "raw-unicode-escape",
+)  # fmt: skip
 _ADDRESS = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -296,6 +300,7 @@ def _read(url: httpx2.URL, response: httpcore2.Response, encoding: str, max_byte
 
 def _as_utf_8(data: bytes, charset: str) -> bytes:
     try:
-        return data.decode(charset).encode() if charset else data
+        is_text = charset and codecs.lookup(charset).name not in _NO_TEXT
+        return data.decode(charset).encode() if is_text else data
     except (LookupError, UnicodeError):
         return data  # it is not what it is told to be; loading finds out
