@@ -167,6 +167,17 @@ def wait_for_the_lock(rehearsal: Rehearsal) -> None:
         time.sleep(0.5)
 
 
+def switch_off(rehearsal: Rehearsal) -> None:
+    """Have the one machine off."""
+    ec2 = rehearsal.boto("ec2")
+    [found] = ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])[
+        "Reservations"
+    ]
+    machines = [one["InstanceId"] for one in found["Instances"]]
+    ec2.stop_instances(InstanceIds=machines)
+    ec2.get_waiter("instance_stopped").wait(InstanceIds=machines)
+
+
 def confirm_mail(rehearsal: Rehearsal) -> None:
     """Confirm what mail addresses subscribed to: who deletes the topic ends such a subscription first."""
     sns = rehearsal.boto("sns")
@@ -216,6 +227,7 @@ def record(rehearsal: Rehearsal, checkout: Checkout) -> dict[str, Asked]:
         lambda: run("site", "playbooks/provision.yml", "-e", "ssh_from=203.0.113.0/24"),
         lambda: run("by Session Manager", "playbooks/provision.yml", *BY_SESSION),
         lambda: run("by Session Manager", "doctor.yml", *BY_SESSION),
+        lambda: switch_off(rehearsal),
         lambda: run("site", "playbooks/provision.yml"),
         lambda: run("site with oidc", "playbooks/provision.yml", *OIDC),
         lambda: run("site with oidc", "playbooks/provision.yml", *OIDC, "-e", "github_branch=trunk"),
