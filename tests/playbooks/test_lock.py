@@ -119,6 +119,15 @@ def test_waiting_has_an_end(stage: Checkout) -> None:
     assert "so nothing was done. Ask them" in words(second.output)
 
 
+def test_the_accepted_price_is_stored_by_who_holds_it(rehearsal: Rehearsal, stage: Checkout) -> None:
+    with at_work(stage):
+        second = stage.play("playbooks/provision.yml", "-e", "wait=1")
+    assert second.status != 0
+    assert "is still at work on ragstream-demo" in words(second.output)
+    stored = rehearsal.boto("ssm").describe_parameters()["Parameters"]
+    assert not [one["Name"] for one in stored if not one["Name"].startswith(PATH)]
+
+
 def test_check_mode_neither_takes_it_nor_waits(rehearsal: Rehearsal, stage: Checkout) -> None:
     with at_work(stage):
         held = rehearsal.boto("ssm").get_parameters_by_path(Path=PATH)["Parameters"]
