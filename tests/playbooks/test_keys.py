@@ -263,6 +263,26 @@ def test_a_value_with_which_the_app_fails_is_put_back(rehearsal: Rehearsal, stag
     assert [one["Name"] for one in stored] == [f"{PATH}/TOKEN"]
 
 
+def test_a_value_that_the_host_could_not_take_is_put_back(rehearsal: Rehearsal, stage: Checkout) -> None:
+    reach = stage.path / "playbooks/tasks/reach_host.yml"
+    as_it_is = reach.read_text()
+    reach.write_text(as_it_is.replace("else 180", "else 1"))  # nobody comes later here
+    environment = stage.environment | {"TOKEN": "never-tried"}
+    try:
+        run = stage.play(
+            "set-parameter.yml",
+            *("-e", "parameter=TOKEN", "-e", "ansible_port=1"),
+            environment=environment,
+        )
+    finally:
+        reach.write_text(as_it_is)
+    assert run.status != 0
+    assert "did not let you in" in words(run.output)
+    assert "the old one was put back" in words(run.output)
+    stored = rehearsal.boto("ssm").get_parameter(Name=f"{PATH}/TOKEN", WithDecryption=True)["Parameter"]
+    assert stored["Value"] == SECRET
+
+
 def test_the_host_does_its_own_and_nothing_else(rehearsal: Rehearsal) -> None:
     given = json.loads(
         rehearsal.on_host(
