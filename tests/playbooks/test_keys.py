@@ -319,6 +319,29 @@ def test_ci_becomes_a_user_and_the_role_goes(
     assert stage.passes("playbooks/provision.yml", "--check").changed == 0
 
 
+def test_a_provider_that_was_left_over_goes_when_no_role_trusts_it(
+    rehearsal: Rehearsal, stage: Checkout
+) -> None:
+    iam = rehearsal.boto("iam")
+    arn = iam.create_open_id_connect_provider(
+        Url=f"https://{ISSUER}", Tags=[{"Key": "ManagedBy", "Value": "matinee"}]
+    )["OpenIDConnectProviderArn"]
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Federated": arn},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    iam.create_role(RoleName="ragstream-staging-ci", AssumeRolePolicyDocument=document)
+    try:
+        assert stage.passes("playbooks/provision.yml").changed == 0
+    finally:
+        iam.delete_role(RoleName="ragstream-staging-ci")
+    assert ISSUER in str(iam.list_open_id_connect_providers())
+    stage.passes("playbooks/provision.yml")
+    assert ISSUER not in str(iam.list_open_id_connect_providers())
+
+
 def test_the_key_of_ci_changes_and_one_always_works(rehearsal: Rehearsal, stage: Checkout) -> None:
     first = key_of(stage)
     begun = stage.passes("rotate-ci-key.yml")
