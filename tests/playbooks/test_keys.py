@@ -357,13 +357,23 @@ def test_the_key_of_ci_changes_and_one_always_works(rehearsal: Rehearsal, stage:
     rehearsal.boto("ecr", **second).get_authorization_token()
 
 
-def test_ci_becomes_a_role_again_and_destroy_leaves_nothing(rehearsal: Rehearsal, stage: Checkout) -> None:
+def test_ci_becomes_a_role_again(rehearsal: Rehearsal, stage: Checkout) -> None:
     stage.settings(cloud_identity_ci="oidc")
     stage.passes("playbooks/provision.yml")
     assert not (stage.keys / "github-secrets.env").exists()
     refused = stage.play("rotate-ci-key.yml")
     assert refused.status != 0
     assert "There is no key to change" in words(refused.output)
+
+
+def test_a_first_backup_made_while_destroying_stays(rehearsal: Rehearsal, stage: Checkout) -> None:
+    assert BUCKET not in str(rehearsal.boto("s3").list_buckets())
+    run = stage.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "last_backup=true")
+    assert f"Kept: bucket {BUCKET}" in run.output
+    assert rehearsal.boto("s3").list_objects_v2(Bucket=BUCKET, Prefix="data/")["KeyCount"] == 1
+
+
+def test_destroy_leaves_nothing(rehearsal: Rehearsal, stage: Checkout) -> None:
     stage.passes("destroy.yml", "-e", "confirm=ragstream-demo", "-e", "delete_data=true")
     iam = rehearsal.boto("iam")
     assert "ragstream" not in str(iam.list_roles()) + str(iam.list_users())
