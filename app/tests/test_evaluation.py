@@ -378,7 +378,8 @@ def test_no_model_is_asked_before_the_price_is_accepted(
 def test_an_interrupt_keeps_what_was_judged(tmp_path: Path, data: Path, llmock: LLMock) -> None:
     with pytest.MonkeyPatch.context() as environment:
         set_models(environment, llmock)
-        llmock.add(Delay(60, match=Match(model="writer")))  # one of the two questions is never answered
+        environment.setenv("MATINEE_FIRST_WORD_SECONDS", "120")
+        llmock.add(Delay(120, match=Match(model="writer")))  # one of the two questions is never answered
         writes(llmock, TWO_CLAIMS)
         llmock.add(Reply(text=json.dumps(ALL_AT_ONCE), times=None, match=JUDGE))
         path = write_set(tmp_path, QUESTION, LAMP)
