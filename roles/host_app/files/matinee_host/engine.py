@@ -132,9 +132,10 @@ def container_uid(config: Config, engine: docker.DockerClient, image: Image) -> 
             remove=True,
         )
         return int(answer)
-    except APIError as error:
-        raise _start_error(error) from error
-    except (ContainerError, ValueError) as error:
+    except (APIError, ContainerError, ValueError) as error:
+        # A user whom the image does not know is what Docker calls a fault of its own
+        if isinstance(error, APIError) and "unable to find user" not in str(error.explanation):
+            raise _start_error(error) from error
         raise ImageError(f"The image does not say who its user {user!r} is: {error}") from error
 
 
