@@ -1,7 +1,6 @@
 """Vectors, made on this machine or by an API."""
 
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +139,7 @@ def test_a_rebuilt_model_makes_its_own_vectors(open_engine: OpenEngine, tmp_path
     name = engine.embedder.name
     assert name.startswith("all-MiniLM-L6-v2-int8-")
     assert name == open_embedder(Settings.model_validate({"MATINEE_MODEL": again})).name
-    deadline = time.monotonic() + 60
-    while not engine.truth.vector_ids():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_index(engine.health)
     _, vectors = engine.truth.vectors()
     assert np.allclose(vectors, engine.embedder.embed([HARBOUR]), atol=1e-3)
 

@@ -357,12 +357,17 @@ def test_an_index_taken_in_half_is_completed_at_the_next_start(index: Path, open
     assert names(engine) == {"coast/harbour.pdf", "lighthouse.txt"}
 
 
-def test_an_index_is_taken_in_but_for_names_that_are_taken_until_they_are_free(
-    index: Path, open_engine: OpenEngine, caplog: pytest.LogCaptureFixture
-) -> None:
+def upload_lighthouse(open_engine: OpenEngine) -> None:
+    """Have a document of a name which the sources have, too."""
     engine = open_engine()
     engine.add("lighthouse.txt", b"What somebody wrote about another lighthouse.")
     engine.close()
+
+
+def test_an_index_is_taken_in_but_for_names_that_are_taken_until_they_are_free(
+    index: Path, open_engine: OpenEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload_lighthouse(open_engine)
     engine = open_engine(MATINEE_DOCUMENTS=str(index))
     assert names(engine) == {"coast/harbour.pdf", "lighthouse.txt"}
     assert engine.health()["source"] == "1 file could not be read; the log says why"
@@ -415,9 +420,7 @@ def test_a_changed_file_takes_its_own_place_when_the_source_has_become_the_folde
 def test_an_upload_is_not_replaced_by_a_file_of_the_source_with_its_name(
     folder: Path, open_engine: OpenEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = open_engine()
-    engine.add("lighthouse.txt", b"What somebody wrote about another lighthouse.")
-    engine.close()
+    upload_lighthouse(open_engine)
     engine = open_engine(MATINEE_DOCUMENTS=str(folder))
     names(engine)
     assert "another document lighthouse.txt in this collection, which came from an upload" in caplog.text

@@ -183,8 +183,8 @@ class Stage:
     def look_after_leaving(self) -> None:
         """Stop the containers that nobody is connected to any more, or that have had their time."""
         for leaving in list(self.leaving):
-            now, left = time.monotonic(), not connections(self.config, leaving.address)
-            if now > leaving.deadline or (now > leaving.not_before and left):
+            now, address = time.monotonic(), leaving.address
+            if now > leaving.deadline or (now > leaving.not_before and not connections(self.config, address)):
                 self.leaving.remove(leaving)
                 self._remove(leaving.container)
 
